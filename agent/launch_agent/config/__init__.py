@@ -1,0 +1,1 @@
+"""From a YAML file, the environment and flags to an `AgentConfig`; from bad input to one clear error."""

@@ -1,0 +1,62 @@
+"""Where jobs run: what every target resource offers the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from launch_agent.spec.model import RunIdentity, RunRequest, RunStatus
+
+
+class Run(Protocol):
+    """One run on a target resource. `id` is the object's name there."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def identity(self) -> RunIdentity: ...
+
+    def status(self) -> RunStatus:
+        """Where the run is. Cheap: runners answer from a snapshot that is at most about a second old.
+
+        Raises RunnerError (retryable) where the world cannot be asked; the run itself is then unknown, not
+        failed.
+        """
+        ...
+
+    def logs(self, tail: int) -> str:
+        """The last `tail` lines of what the run printed; empty where there is nothing to read."""
+        ...
+
+    def cancel(self) -> None:
+        """Ask the run to stop and see to it that it does. Returns at once; harmless on a run that ended."""
+        ...
+
+    def release(self) -> None:
+        """Forget an ended run and remove what it left, as the runner's configuration says."""
+        ...
+
+
+class Runner(Protocol):
+    """Starts runs on one target resource. Every call to the outside has a timeout."""
+
+    @property
+    def env_limit(self) -> int:
+        """How many characters one environment variable's value may have."""
+        ...
+
+    def verify(self) -> None:
+        """Raise RunnerError with a hint where the resource cannot be reached or used. Changes nothing."""
+        ...
+
+    def submit(self, request: RunRequest) -> Run:
+        """Start a run. Its name derives from the queue item: one that exists already is adopted, so calling
+        twice starts one run. Raises SubmitRejected where the resource refuses, RunnerError otherwise."""
+        ...
+
+    def adopt(self, agent: str) -> Sequence[Run]:
+        """The runs that an agent of this name started and that are still there, ended ones included."""
+        ...
+
+    def close(self) -> None: ...
