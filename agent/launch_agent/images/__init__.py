@@ -1,0 +1,1 @@
+"""Images: what goes into them, and how a build context is laid out."""
