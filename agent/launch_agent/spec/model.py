@@ -117,7 +117,8 @@ class Lease:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunIdentity:
     """Everything that ties an object on a target resource to its queue item. It is written on the object
-    as labels, so that an agent that starts anew can read it back (see `spec.identity`)."""
+    as labels, so that an agent that starts anew can read it back (see `spec.identity`). `kind` is `job`, or
+    `sweep-scheduler` for the process that feeds a sweep, which does not count against `max_jobs`."""
 
     agent: str
     item_id: str
@@ -126,6 +127,7 @@ class RunIdentity:
     run_id: str
     entity: str
     project: str
+    kind: str = "job"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
