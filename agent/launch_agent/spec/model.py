@@ -148,14 +148,15 @@ class RunSpec:
     """A validated run spec: what the submitter wants over the queue's configuration, merged by the backend.
 
     Exactly one of `image`, `job` and `scheduler` is set. `resource` is a name as the spec gave it
-    (`gcp-vertex` becomes `vertex`), `resource_args` is that resource's own part of the spec. `api_key` is
-    set where the submitter's own key travels with the job.
+    (`gcp-vertex` becomes `vertex`), `resource_args` is that resource's own part of the spec without its
+    `builder` key, which `builder` holds. `api_key` is set where the submitter's own key travels with the job.
     """
 
     entity: str
     project: str
     resource: str
     resource_args: Mapping[str, Any] = field(default_factory=dict)
+    builder: Mapping[str, Any] = field(default_factory=dict)
     image: str = ""
     job: str = ""
     scheduler: bool = False
