@@ -1,0 +1,115 @@
+# `make help` lists what there is. Needs GNU make >= 3.81, a POSIX shell and Python >= 3.11; the rest is installed
+# into folders of its own: .venv here, and the interop environment in the user's cache.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/launch-agent
+
+# The real `wandb` client: never in our own environment, and one folder per content of its lock file.
+INTEROP_LOCK := tests/interop/requirements.lock
+INTEROP_VENV := $(CACHE)/interop-$(shell cksum < $(INTEROP_LOCK) | cut -d' ' -f1)
+
+# Stamps: a target whose inputs have not changed costs nothing the second time.
+RUN := $(VENV)/.run-installed
+DEV := $(VENV)/.dev-installed
+INTEROP := $(INTEROP_VENV)/.installed
+
+PIP_FLAGS := --quiet --disable-pip-version-check
+PYTEST_FLAGS ?= -n auto --dist loadgroup
+# More for pytest, as in `make test ARGS="-k policy"`.
+ARGS ?=
+STAGE := sh tools/stage.sh
+
+export LAUNCH_AGENT_INTEROP_VENV := $(INTEROP_VENV)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test unit lint format requirements bench lock interop-venv tools dist clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+demo: $(RUN) ## watch ten jobs go from queues to containers (or processes), on this machine
+	@$(BIN)/launch-agent demo $(ARGS)
+
+venv: $(DEV) ## the environment for working on the code, in .venv
+
+# Every test there is, as far as this machine can run it; pytest's summary names what was left out and why.
+test: $(DEV) ## lint and all tests; as root on Debian also installs the programs they need
+	@$(STAGE) tools $(MAKE) -s tools
+	@$(STAGE) interop-venv $(MAKE) -s interop-venv
+	@$(STAGE) lint $(MAKE) -s lint
+	@$(STAGE) pytest $(BIN)/python -m pytest $(PYTEST_FLAGS) $(ARGS)
+
+unit: $(DEV) ## only the tests that need no Docker engine and no wandb client
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not docker and not interop and not slow" $(ARGS)
+
+lint: $(DEV) ## style, types, generated files and lock files
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "run 'make format'" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python schemas/bundle.py --check
+	@$(BIN)/python tools/locks.py
+
+format: $(DEV) ## rewrite the Python files in the house style
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix --quiet
+
+requirements: $(DEV) ## which promises of the documents are shown by tests
+	@$(BIN)/python tools/requirements.py $(ARGS)
+
+bench: $(DEV) ## measure, print, and store in benchmarks/results/
+	@$(MAKE) -s tools
+	@$(MAKE) -s interop-venv
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+tools: ## the programs that tests use and pip cannot install (apt, as root on Debian; else names them)
+	@sh tools/system.sh
+
+interop-venv: $(INTEROP) ## the real wandb client, in an environment of its own in the cache
+
+dist: $(DEV) ## wheel and source distribution, in dist/
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build
+
+clean: ## remove what make made here (the interop environment in the cache stays)
+	rm -rf $(VENV) dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Universal locks: one file for every supported Python on Linux and macOS, with hashes, and without the address
+# of any index, so that pip goes where its own configuration says.
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --quiet --system-certs $(if $(UPGRADE),--upgrade)
+
+lock: $(DEV) ## solve pyproject.toml into the lock files again (UPGRADE=1 for newer versions)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install $(PIP_FLAGS) uv
+	$(LOCK) pyproject.toml requirements/build.in --extra dev -o requirements/dev.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra docker --extra server -c requirements/dev.lock \
+		-o requirements/run.lock
+	$(LOCK) tests/interop/requirements.txt -o $(INTEROP_LOCK)
+	@$(BIN)/python tools/locks.py
+
+$(BIN)/python:
+	@python=$$(PYTHON="$(PYTHON)" sh tools/python.sh) && echo "making $(VENV) with $$python" && \
+		"$$python" -m venv $(VENV)
+
+# The locks are installed first and checked by hash; the project itself then adds nothing to them.
+INSTALL_PROJECT := $(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+
+$(RUN): requirements/run.lock pyproject.toml | $(BIN)/python
+	@echo "installing what running needs"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/run.lock
+	@$(INSTALL_PROJECT)
+	@touch $@
+
+$(DEV): requirements/dev.lock $(RUN) | $(BIN)/python
+	@echo "installing what testing needs"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(INTEROP): $(INTEROP_LOCK)
+	@echo "installing the wandb client into $(INTEROP_VENV)"
+	@rm -rf "$(INTEROP_VENV)" && mkdir -p "$(CACHE)"
+	@python=$$(PYTHON="$(PYTHON)" sh tools/python.sh) && "$$python" -m venv "$(INTEROP_VENV)"
+	@"$(INTEROP_VENV)/bin/python" -m pip install $(PIP_FLAGS) --require-hashes -r $(INTEROP_LOCK)
+	@touch "$@"
