@@ -1,0 +1,106 @@
+"""What a job may ask for: refused by default, opened by the administrator.
+
+`check` turns a job into demands by the tables of its resource (docker.py, kubernetes.py, job.py: read the
+tables and you know the rules), takes away what `Policy.allow` grants, and refuses the rest in one error. It
+judges the spec as merged by the backend, since only there is it known what will run.
+
+Macros may be filled before or after: a value that holds one is granted by no pattern. A caller that fills
+them first gets the finer answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import yaml
+
+from launch_agent.errors import Refused
+from launch_agent.spec.model import RunSpec
+from launch_agent.spec.policy import docker, job, kubernetes
+from launch_agent.spec.policy.rules import Allow, Demand, Openings, is_plain
+
+# The Secrets that the chart and the agent itself make (the chart's names end in these words or begin with
+# its release's), and those of W&B's own chart.
+PROTECTED_SECRETS = ("launch-*", "*-launch-agent", "*-launch-agent-*", "wandb-api-key*", "git-creds*")
+# A message is stored by the backend and shown on a page; a submitter decides how many lines it could have.
+_MOST_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The agent's own rules. `allow` maps a resource to keys, each opened entirely (True) or for values that
+    match one of the patterns (`fnmatch`). `secure_mode` refuses entry points and the like on top.
+    `protected_secrets` are patterns for names of Kubernetes Secrets that no job may read, whatever `allow`
+    says."""
+
+    allow: Allow = field(default_factory=dict)
+    secure_mode: bool = False
+    sweep_schedulers: bool = False
+    protected_secrets: Sequence[str] = PROTECTED_SECRETS
+
+
+def _local_container(spec: RunSpec, policy: Policy) -> Iterator[Demand]:
+    return docker.demands(spec.resource_args, secure_mode=policy.secure_mode)
+
+
+def _kubernetes(spec: RunSpec, policy: Policy) -> Iterator[Demand]:
+    return kubernetes.demands(
+        spec.resource_args, secure_mode=policy.secure_mode, protected_secrets=policy.protected_secrets
+    )
+
+
+# A resource without a table takes its arguments as they are: its platform's own permissions decide.
+_TABLES: Mapping[str, Callable[[RunSpec, Policy], Iterator[Demand]]] = MappingProxyType(
+    {docker.RESOURCE: _local_container, kubernetes.RESOURCE: _kubernetes}
+)
+
+
+def check(spec: RunSpec, policy: Policy) -> None:
+    """Raise Refused, naming everything that the policy refuses at once and how each is opened."""
+    openings = Openings.of(policy.allow)
+    refused = [demand for demand in _demands(spec, policy) if not openings.grant(demand)]
+    if refused:
+        raise Refused(_message(refused), hint=_hint(refused[:_MOST_SHOWN]))
+
+
+def _demands(spec: RunSpec, policy: Policy) -> Iterator[Demand]:
+    yield from job.demands(spec, secure_mode=policy.secure_mode, sweep_schedulers=policy.sweep_schedulers)
+    table = _TABLES.get(spec.resource)
+    if table is not None:
+        yield from table(spec, policy)
+
+
+def _message(refused: Sequence[Demand]) -> str:
+    lines = [f"{demand.path} {demand.why}" for demand in refused[:_MOST_SHOWN]]
+    if len(refused) == 1:
+        return f"this agent's policy refuses {refused[0].path}: it {refused[0].why}"
+    more = f"; and {len(refused) - _MOST_SHOWN} more" if len(refused) > _MOST_SHOWN else ""
+    return f"this agent's policy refuses {len(refused)} things: " + "; ".join(lines) + more
+
+
+def _hint(refused: Sequence[Demand]) -> str:
+    """The lines of the agent's config that open everything that can be opened, then what to do about the
+    rest."""
+    allow: dict[str, dict[str, bool | list[str]]] = {}
+    for demand in refused:
+        if not demand.closed:
+            keys = allow.setdefault(demand.resource, {})
+            keys[demand.key] = _opening(demand, keys.get(demand.key, []))
+    sentences = list(dict.fromkeys(demand.closed for demand in refused if demand.closed))
+    if allow:
+        text = yaml.safe_dump(
+            {"allow": allow}, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
+        )
+        sentences.insert(
+            0, f"an administrator can open it in the agent's config with `policy: {text.strip()}`"
+        )
+    return "; ".join(sentences)
+
+
+def _opening(demand: Demand, known: bool | list[str]) -> bool | list[str]:
+    """`true` for switches and for values that no pattern grants, else the values themselves."""
+    if known is True or demand.values in ((), ("true",)) or not all(map(is_plain, demand.values)):
+        return True
+    return list(dict.fromkeys([*(known or []), *demand.values]))

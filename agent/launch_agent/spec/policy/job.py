@@ -1,0 +1,54 @@
+"""What any job may ask for, whatever its resource: entry points of its own, and schedulers of sweeps."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from launch_agent.spec.model import Resource, RunSpec
+from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand
+
+_SCHEDULER_COMMAND = ("wandb", "scheduler")
+
+
+def demands(spec: RunSpec, *, secure_mode: bool, sweep_schedulers: bool) -> Iterator[Demand]:
+    """What a job asks for beside its resource args."""
+    entry_point = tuple(spec.overrides.entry_point)
+    if spec.scheduler:
+        yield from _scheduler(spec, entry_point, sweep_schedulers=sweep_schedulers)
+    elif entry_point and secure_mode:
+        yield Demand(
+            resource=spec.resource,
+            key="entry-point",
+            path="overrides.entry_point",
+            why=SECURE_WHY,
+            closed=SECURE_CURE,
+        )
+    elif entry_point and spec.resource == Resource.LOCAL_PROCESS:
+        yield Demand(
+            resource=spec.resource,
+            key="entry-point",
+            path="overrides.entry_point",
+            why="runs on the agent's own machine, with the agent's rights",
+            values=(shlex.join(entry_point),),
+        )
+
+
+def _scheduler(spec: RunSpec, entry_point: tuple[str, ...], *, sweep_schedulers: bool) -> Iterator[Demand]:
+    """A scheduler runs beside the agent, so its command is the one that the client writes, or none."""
+    if not sweep_schedulers:
+        yield Demand(
+            resource=spec.resource,
+            key="sweep-schedulers",
+            path="uri",
+            why="asks for a scheduler of a sweep, and this agent runs none",
+            closed="schedulers are opened with `policy: {sweep-schedulers: true}`",
+        )
+    elif entry_point[:2] != _SCHEDULER_COMMAND:
+        yield Demand(
+            resource=spec.resource,
+            key="sweep-schedulers",
+            path="overrides.entry_point",
+            why="is not `wandb scheduler …`, the one command that a scheduler of a sweep may run",
+            closed="submit the sweep with `wandb launch-sweep`",
+        )
