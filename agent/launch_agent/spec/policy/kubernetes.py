@@ -133,14 +133,14 @@ RULES: Sequence[Rule] = (
     Rule(
         key="volumes",
         at="volumes > *",
-        why="a volume of this type reaches outside the cluster's own storage",
+        why="is of a type of volume that reaches outside the cluster's own storage",
         asks=_unsafe_volume,
         shown=_volume_types,
     ),
     Rule(
         key="mountPropagation",
         at="volumeMounts > * > mountPropagation",
-        why="mounts would spread to the node",
+        why="spreads mounts to the node",
         asks=_beyond("None", "HostToContainer"),
     ),
     Rule(key="privileged", at=f"{_CONTEXT} > privileged", why="is root on the node"),
@@ -222,12 +222,12 @@ RULES: Sequence[Rule] = (
     Rule(
         key="identity",
         at="labels > launch-agent/*",
-        why="the agent itself ties objects to queue items by these names",
+        why="is a name by which the agent itself ties objects to queue items",
     ),
     Rule(
         key="identity",
         at="annotations > launch-agent/*",
-        why="the agent itself ties objects to queue items by these names",
+        why="is a name by which the agent itself ties objects to queue items",
     ),
 )
 

@@ -24,8 +24,8 @@ class Demand:
     """One thing that a job asks for and that is refused unless opened.
 
     `key` is what the administrator opens under `policy.allow.<resource>`, `path` where the job asks for it,
-    `why` the rest of a sentence that begins with the path, `values` the texts that patterns are compared with; empty where only `true` opens the key. `closed` says
-    how it is opened where `allow` cannot do it.
+    `why` the rest of a sentence that begins with the path. `values` are the texts that patterns are compared
+    with; empty where only `true` opens the key. `closed` says how it is opened where `allow` cannot do it.
     """
 
     resource: str
