@@ -49,7 +49,7 @@ BAD = [
     ("layers", "spec/model.py", "from launch_agent.config import model"),
     ("layers", "runners/docker.py", "from launch_agent.queues import QueueClient"),
     ("layers", "runners/docker.py", "from ..control import loop"),
-    ("layers", "control/pipeline.py", "def f():\n    from launch_agent.control import tracker"),
+    ("layers", "control/tracker.py", "def f():\n    from launch_agent.control import pipeline"),
     ("layers", "control/wiring.py", "import launch_agent.cli.main"),
     ("layers", "attic/box.py", "import launch_agent.errors"),
     ("layers", "__init__.py", "from launch_agent.errors import LaunchError"),

@@ -22,7 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("registries", "stores", "environments"),
     ("queues", "sources", "images", "builders", "runners"),
     ("control",),
-    ("control.pipeline", "control.tracker"),
+    ("control.tracker",),  # the pipeline hands it what it started, so it lies below
+    ("control.pipeline",),
     ("control.loop",),
     ("server", "control.wiring"),
     ("cli",),
