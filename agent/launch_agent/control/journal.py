@@ -1,0 +1,117 @@
+"""Launches that are on their way, on disk, so that a killed agent loses none of them.
+
+Between the ack (the backend hands the item to us for good) and the run's object on the target resource,
+nothing outside of this process knows of a job. An entry is written before the ack and erased when the object
+exists or the failure is reported; what a start finds here it takes up again. Entries hold run specs, which
+may carry a submitter's key: files are readable by their owner alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from launch_agent.errors import LaunchError
+from launch_agent.spec.identity import item_key
+from launch_agent.spec.model import Lease, RunIdentity
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One launch: the leased item and the run it is to become."""
+
+    lease: Lease
+    identity: RunIdentity
+
+
+class Journal:
+    """A folder with one file per launch that is under way."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._launches = directory / "launches"
+        self._resources = directory / "resources"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Own the folder for as long as the context lasts; the lock goes with the process.
+
+        Raises LaunchError where another agent has it: two agents of one name would adopt each other's runs.
+        """
+        try:
+            for folder in (self._launches, self._resources):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise LaunchError(
+                f"the state folder {self._directory} cannot be used: {error.strerror}",
+                hint="set 'state-dir' in the config to a folder that the agent may write",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise LaunchError(
+                f"another agent of the same name holds the state folder {self._directory}",
+                hint="give each agent on a machine a name of its own ('name' in the config)",
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def record(self, entry: Entry) -> None:
+        """Write an entry so that it outlives the process, whole or not at all."""
+        text = json.dumps(
+            {
+                "lease": {
+                    "item_id": entry.lease.item_id,
+                    "queue": entry.lease.queue,
+                    "entity": entry.lease.entity,
+                    "spec": dict(entry.lease.spec),
+                },
+                "identity": asdict(entry.identity),
+            }
+        )
+        path = self._path(entry.lease.item_id)
+        draft = path.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+    def erase(self, item_id: str) -> None:
+        self._path(item_id).unlink(missing_ok=True)
+
+    def pending(self) -> list[Entry]:
+        """The launches that an earlier process left, oldest first; unreadable files are named and left."""
+        entries = []
+        for path in sorted(self._launches.glob("*.json"), key=lambda path: path.stat().st_mtime):
+            try:
+                content = json.loads(path.read_text())
+                entry = Entry(lease=Lease(**content["lease"]), identity=RunIdentity(**content["identity"]))
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                _log.warning("the journal entry %s cannot be read and is left alone: %s", path.name, error)
+                continue
+            entries.append(entry)
+        return entries
+
+    def remember_resource(self, resource: str) -> None:
+        """Note that runs may exist on this target resource: the next start looks there."""
+        (self._resources / resource).touch(mode=0o600)
+
+    def known_resources(self) -> list[str]:
+        return sorted(path.name for path in self._resources.iterdir())
+
+    def _path(self, item_id: str) -> Path:
+        return self._launches / f"{item_key(item_id)}.json"

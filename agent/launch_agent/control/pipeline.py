@@ -1,0 +1,243 @@
+"""One lease on its way to one running run: the steps, in their order, and nothing else.
+
+`admit` is pure and quick and comes before the ack: what the spec or the policy refuses is never claimed.
+`launch` does the slow work on a thread of the launch pool. Whatever goes wrong becomes exactly one Failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from launch_agent.config import schema
+from launch_agent.config.model import AgentConfig
+from launch_agent.control.journal import Journal
+from launch_agent.control.reports import Reports
+from launch_agent.control.targets import Targets
+from launch_agent.control.tracker import Tracker
+from launch_agent.errors import LaunchError, Refused
+from launch_agent.runners import Run, Runner
+from launch_agent.sources.image import ready_image
+from launch_agent.spec import macros, policy, runenv, runspec
+from launch_agent.spec.identity import run_id_for
+from launch_agent.spec.model import (
+    Failure,
+    Lease,
+    Outcome,
+    Resource,
+    RunIdentity,
+    RunRequest,
+    RunSpec,
+    RunState,
+    Stage,
+)
+from launch_agent.telemetry.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+# The longest text of a failure's log that is kept; a traceback or log tail beyond it helps nobody.
+_LONGEST_LOG = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """An admitted lease: what it asks for, and which run it becomes."""
+
+    lease: Lease
+    spec: RunSpec
+    identity: RunIdentity
+
+
+class Pipeline:
+    """Turns leases into runs. Safe to use from several threads. `draining` ends waits, not work."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        targets: Targets,
+        tracker: Tracker,
+        reports: Reports,
+        journal: Journal,
+        metrics: Metrics,
+        draining: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._targets = targets
+        self._tracker = tracker
+        self._reports = reports
+        self._journal = journal
+        self._metrics = metrics
+        self._draining = draining
+        self._clock = clock
+
+    def identify(self, lease: Lease) -> RunIdentity:
+        """The run that a lease becomes. Works on any spec, so that a refusal can be reported as well."""
+        spec = lease.spec
+        return RunIdentity(
+            agent=self._config.name,
+            item_id=lease.item_id,
+            queue=lease.queue,
+            queue_entity=lease.entity,
+            run_id=str(spec.get("run_id") or run_id_for(lease.item_id)),
+            entity=str(spec.get("entity") or lease.entity),
+            project=str(spec.get("project") or ""),
+        )
+
+    def admit(self, lease: Lease) -> Ticket:
+        """Check what can be checked without touching the world. Raises LaunchError."""
+        schema.validate("run-spec", lease.spec)
+        spec = runspec.parse(lease)
+        policy.check(spec, self._config.policy)
+        if spec.scheduler and shutil.which("wandb") is None:
+            raise Refused(
+                "a sweep scheduler needs the 'wandb' command, which is not installed beside this agent",
+                hint="install the package wandb where the agent runs",
+            )
+        if not spec.scheduler and not self._targets.is_enabled(spec.resource):
+            raise Refused(
+                f"jobs of the resource {spec.resource!r} are turned off on this agent",
+                hint=f"'runner: {{{spec.resource}: {{enabled: true}}}}' in its config turns them on",
+            )
+        identity = replace(self.identify(lease), kind="sweep-scheduler" if spec.scheduler else "job")
+        return Ticket(lease=lease, spec=spec, identity=identity)
+
+    def launch(self, ticket: Ticket) -> None:
+        """Take an acked ticket to a running run; never raises."""
+        steps = _Steps(self._metrics, self._clock)
+        item = ticket.identity.item_id
+        try:
+            run = self._launch(ticket, steps)
+        except _Drained:
+            _log.info("item %s waits for the next start of the agent", item)
+        except LaunchError as error:
+            self.fail(ticket.identity, failure_of(error, steps.stage))
+        except Exception as error:
+            _log.exception("the launch of item %s met a bug in the agent", item, extra={"item": item})
+            self.fail(ticket.identity, _bug(error, steps.stage))
+        else:
+            self._tracker.add(run, self._clock())
+            self._journal.erase(item)
+
+    def fail(self, identity: RunIdentity, failure: Failure) -> None:
+        """Report that an item will not run. Its journal entry lasts until the backend knows."""
+        _log.warning(
+            "item %s fails at stage %s: %s",
+            identity.item_id,
+            failure.stage,
+            failure,
+            extra={"item": identity.item_id},
+        )
+        outcome = Outcome(state=RunState.FAILED, failure=failure)
+        self._metrics.job_ended(identity.queue, outcome.state, failure.reason)
+        self._reports.add(identity, outcome, lambda: self._journal.erase(identity.item_id), self._clock())
+
+    def _launch(self, ticket: Ticket, steps: _Steps) -> Run:
+        spec, identity = ticket.spec, ticket.identity
+        with steps.step("image", Stage.BUILD):
+            image = "" if spec.scheduler else self._image(spec)
+        with steps.step("submit", Stage.RUN):
+            resource = Resource.LOCAL_PROCESS if spec.scheduler else spec.resource
+            return self._until_reachable(
+                lambda: self._submit(self._targets.runner(resource), ticket, image), identity
+            )
+
+    def _image(self, spec: RunSpec) -> str:
+        """The image to run; empty for a process."""
+        if spec.job:
+            raise Refused(
+                f"the job {spec.job!r} has to be fetched and perhaps built, which this agent does not do",
+                hint="submit the job by its image, or set 'builder' in the agent's config to one that builds",
+            )
+        return ready_image(spec.image) if spec.resource != Resource.LOCAL_PROCESS else spec.image
+
+    def _submit(self, runner: Runner, ticket: Ticket, image: str) -> Run:
+        spec, identity = ticket.spec, ticket.identity
+        env = runenv.make(
+            spec,
+            identity,
+            base_url=self._config.base_url,
+            api_key=self._config.api_key,
+            image=image,
+            env_limit=runner.env_limit,
+        )
+        values = macros.macros_for(spec, identity, image)
+        return runner.submit(
+            RunRequest(
+                identity=identity,
+                image=image,
+                entry_point=spec.overrides.entry_point,
+                args=spec.overrides.args,
+                env=env.env,
+                secret_env=env.secret_env,
+                resource_args=macros.fill(spec.resource_args, values),
+                working_dir=spec.overrides.working_dir,
+            )
+        )
+
+    def _until_reachable(self, submit: Callable[[], Run], identity: RunIdentity) -> Run:
+        """Repeat while the target resource cannot be reached: an engine that restarts must not fail a queue
+        full of jobs. The launch keeps its slot, so that the agent takes no more than it can start."""
+        patience = self._config.start_timeout or float("inf")
+        since = self._clock()
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return submit()
+            except LaunchError as error:
+                if not error.retryable or self._clock() - since > patience:
+                    raise
+                _log.warning("item %s cannot be started yet: %s", identity.item_id, error.message)
+            if self._draining.wait(pause):
+                raise _Drained
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+class _Drained(Exception):
+    """The agent stops while a launch waits; the journal has it."""
+
+
+class _Steps:
+    """Where a launch is, and how long each step took."""
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self.stage = Stage.AGENT
+        self._metrics = metrics
+        self._clock = clock
+
+    @contextmanager
+    def step(self, name: str, stage: Stage) -> Iterator[None]:
+        self.stage = stage
+        since = self._clock()
+        yield
+        self._metrics.launch_step(name, self._clock() - since)
+
+
+def failure_of(error: LaunchError, stage: Stage) -> Failure:
+    """A failure as the user is to see it."""
+    log = str(getattr(error, "log", ""))[-_LONGEST_LOG:]
+    return Failure(
+        stage=stage,
+        reason=type(error).__name__,
+        message=error.message,
+        hint=error.hint,
+        log=log or str(error),
+    )
+
+
+def _bug(error: Exception, stage: Stage) -> Failure:
+    return Failure(
+        stage=stage,
+        reason="InternalError",
+        message=f"the agent met an error that it does not know: {type(error).__name__}",
+        hint="this is a fault of the agent; its log has the details",
+        log="".join(traceback.format_exception(error))[-_LONGEST_LOG:],
+    )

@@ -1,0 +1,60 @@
+"""One runner per target resource, made when a job first needs it.
+
+Which resources an agent serves is known by its queues' jobs only; an agent that sees no SageMaker job never
+imports its SDK.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launch_agent import plugins
+from launch_agent.control.journal import Journal
+from launch_agent.runners import Runner
+from launch_agent.spec.model import Resource
+
+# The file of `runners/` that serves each resource; other names are looked up as they are.
+KINDS: Mapping[str, str] = {
+    Resource.LOCAL_CONTAINER: "docker",
+    Resource.LOCAL_PROCESS: "process",
+}
+
+
+class Targets:
+    """The runners in use, by resource name. `options` is the config's `runner` part."""
+
+    def __init__(self, options: Mapping[str, Mapping[str, Any]], journal: Journal) -> None:
+        self._options = options
+        self._journal = journal
+        self._runners: dict[str, Runner] = {}
+        self._lock = threading.Lock()
+
+    def runner(self, resource: str) -> Runner:
+        """The resource's runner, verified. Raises LaunchError for one that is not known or not reachable."""
+        with self._lock:
+            if resource not in self._runners:
+                self._runners[resource] = self._make(resource)
+            return self._runners[resource]
+
+    def to_adopt_from(self) -> Sequence[str]:
+        """The resources on which runs of an earlier process may be."""
+        return sorted({*self._journal.known_resources(), *self._options})
+
+    def is_enabled(self, resource: str) -> bool:
+        """Processes run with the agent's own rights and file system, so they are off unless turned on."""
+        return resource != Resource.LOCAL_PROCESS or bool(self._options.get(resource, {}).get("enabled"))
+
+    def close(self) -> None:
+        with self._lock:
+            for runner in self._runners.values():
+                runner.close()
+            self._runners.clear()
+
+    def _make(self, resource: str) -> Runner:
+        kind = KINDS.get(resource, resource)
+        runner: Runner = plugins.load("runners", kind).create(self._options.get(resource, {}))
+        runner.verify()
+        self._journal.remember_resource(resource)
+        return runner

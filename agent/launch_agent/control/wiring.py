@@ -1,0 +1,195 @@
+"""Who is made of what: the one place where the parts of an agent are put together.
+
+    config ─ file < environment < flags
+      │
+    queues ──── leases ───> loop ── admit, ack ──> launch pool
+      │                      │                        │ pipeline: source -> image -> environment -> submit
+      │                   journal                     v
+      │                (on its way)                 runner ── run on the target resource
+      │                                               │
+      └─ reports <── ends, warnings ── tracker <──────┘ status, stop, timeouts, logs
+
+Three threads besides the pool: the loop, the tracker, the reports; the main thread waits for signals. The
+first SIGTERM or SIGINT drains: no more polls, launches under way are finished as far as the time allows, runs
+go on. The second ends the process at once. What was not finished is in the journal or on its target.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from launch_agent.config.model import AgentConfig
+from launch_agent.control.journal import Journal
+from launch_agent.control.loop import Agent, repeat
+from launch_agent.control.pipeline import Pipeline
+from launch_agent.control.pool import LaunchPool
+from launch_agent.control.reports import Reports
+from launch_agent.control.targets import Targets
+from launch_agent.control.tracker import Tracker
+from launch_agent.errors import QueueUnavailable
+from launch_agent.queues import QueueClient
+from launch_agent.queues.wandb import WandbQueues
+from launch_agent.telemetry import log
+from launch_agent.telemetry.health import HealthServer
+from launch_agent.telemetry.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_REPORT_SECONDS = 1.0
+
+
+def run(config: AgentConfig) -> int:
+    """Run an agent until it is stopped; returns the exit code. Raises LaunchError where it cannot start."""
+    log.setup(level=config.log.level, format=config.log.format, file=config.log.file)
+    log.hide(config.api_key)
+    journal = Journal(config.state_dir)
+    with journal.held():
+        return Process(config, journal).run()
+
+
+class Process:
+    """The parts of one agent, their threads and their end."""
+
+    def __init__(self, config: AgentConfig, journal: Journal, queues: QueueClient | None = None) -> None:
+        self._config = config
+        self.draining = threading.Event()
+        self._ended = threading.Event()
+        self._wake = threading.Event()
+        self.metrics = Metrics()
+        self.queues = queues or WandbQueues(config.base_url, config.api_key)
+        self.reports = Reports(self.queues, self.metrics)
+        self.tracker = Tracker(
+            self.queues,
+            self.reports,
+            self.metrics,
+            start_timeout=config.start_timeout,
+            stop_timeout=config.stop_timeout,
+            log_tail=config.log_tail,
+            freed=self._wake.set,
+        )
+        self.targets = Targets(config.runner, journal)
+        self.pool = LaunchPool(config.max_concurrent_launches)
+        pipeline = Pipeline(
+            config,
+            targets=self.targets,
+            tracker=self.tracker,
+            reports=self.reports,
+            journal=journal,
+            metrics=self.metrics,
+            draining=self.draining,
+        )
+        self.agent = Agent(
+            config,
+            queues=self.queues,
+            pipeline=pipeline,
+            tracker=self.tracker,
+            targets=self.targets,
+            journal=journal,
+            pool=self.pool,
+            metrics=self.metrics,
+            draining=self.draining,
+        )
+
+    def run(self) -> int:
+        """Start everything, wait for the end, drain."""
+        with self._signals(), self._health():
+            if self._register():
+                self.agent.recover()
+                self._start(
+                    "tracker", lambda: self.tracker.tick(time.monotonic()), self._ended, threading.Event()
+                )
+                self._start("reports", self._report, self._ended, threading.Event())
+                self._start("loop", self.agent.tick, self.draining, self._wake)
+                self.draining.wait()
+                self._drain()
+        return 0
+
+    def _register(self) -> bool:
+        """Introduce the agent, again and again while the backend cannot be reached; False if a signal came
+        first. A key or a queue that the backend does not know ends the start."""
+        pause = 1.0
+        while not self.draining.is_set():
+            try:
+                self.agent.register()
+            except QueueUnavailable as error:
+                _log.warning("%s; next try in %g s", error, max(pause, error.retry_after))
+                self.draining.wait(max(pause, error.retry_after))
+                pause = min(pause * 2, 30.0)
+            else:
+                return True
+        return False
+
+    def _drain(self) -> None:
+        _log.info("draining: no more polls; waiting up to %g s for launches", self._config.drain_timeout)
+        deadline = time.monotonic() + self._config.drain_timeout
+        if not self.pool.wait_idle(deadline - time.monotonic()):
+            _log.warning("%d launches go on at the next start of this agent", self.pool.in_flight)
+        if not self.reports.wait_empty(max(0.0, deadline - time.monotonic())):
+            _log.warning("%d ends could not be reported; the next start reports them", len(self.reports))
+        self.agent.report_end()
+        live = self.tracker.live()
+        _log.info("the agent ends; %s", f"{live} runs go on" if live else "no run is left")
+        self._ended.set()
+        self.queues.close()
+
+    def _report(self) -> float:
+        self.reports.wait_for_news(_REPORT_SECONDS)
+        return self.reports.tick(time.monotonic())
+
+    def _start(
+        self, name: str, tick: Callable[[], float], until: threading.Event, wake: threading.Event
+    ) -> None:
+        interval = self._config.poll_interval
+        threading.Thread(
+            target=lambda: repeat(tick, until=until, wake=wake, metrics=self.metrics, interval=interval),
+            name=name,
+            daemon=True,
+        ).start()
+
+    @contextmanager
+    def _health(self) -> Iterator[None]:
+        if not self._config.metrics.port:
+            yield
+            return
+        server = HealthServer(
+            self._config.metrics.host, self._config.metrics.port, self.metrics, ready=self._ready
+        )
+        server.start()
+        try:
+            yield
+        finally:
+            server.stop()
+
+    def _ready(self) -> tuple[bool, str]:
+        age = self.metrics.poll_age(time.time())
+        if self.draining.is_set():
+            return False, "draining"
+        if age > self._config.ready_after:
+            return False, f"the last good poll was {age:.0f} s ago"
+        return True, "ok"
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Drain at the first signal, end at the second. Outside of the main thread there are no signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.draining.is_set():
+            raise SystemExit(128 + number)
+        self.draining.set()
+        self._wake.set()
