@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch_agent.config.destination import Destination, Kind
 from launch_agent.spec.policy import Policy
 from launch_agent.spec.secret import Secret
 
@@ -26,11 +27,14 @@ class Builder:
 
     `type` is empty where the config names none: then docker if an engine answers, else noop. `destination` is
     an image repository without scheme, tag and final slash; `registry` tells whose it is: ecr, gar, acr or
-    generic."""
+    generic (empty without a destination). `repository` is set in place of `destination` where only the name
+    of an ECR repository is known and its address must be asked of AWS. `options` holds the builder's other
+    keys as the schema spells them (`build-context-store`)."""
 
     type: str = ""
     destination: str = ""
     registry: str = ""
+    repository: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,3 +84,72 @@ class AgentConfig:
     policy: Policy
     metrics: Metrics
     log: Log
+
+
+def make(
+    filled: Mapping[str, Any], destination: Destination | None, repository: str, api_key: Secret
+) -> AgentConfig:
+    """The config from its normal form with all defaults filled in (see `config.load`)."""
+    policy = filled["policy"]
+    environment = filled["environment"]
+    kind = destination.kind.value if destination else Kind.ECR.value if repository else ""
+    builder = filled["builder"]
+    return AgentConfig(
+        name=filled["name"],
+        entity=filled.get("entity", ""),
+        queues=tuple(filled["queues"]),
+        max_jobs=filled["max_jobs"],
+        max_schedulers=filled["max_schedulers"],
+        max_concurrent_launches=filled["max-concurrent-launches"],
+        base_url=filled["base_url"].rstrip("/"),
+        api_key=api_key,
+        poll_interval=float(filled["poll-interval"]),
+        poll_wait=float(filled["poll-wait"]),
+        start_timeout=float(filled["start-timeout"]),
+        stop_timeout=float(filled["stopped_run_timeout"]),
+        drain_timeout=float(filled["drain-timeout"]),
+        ready_after=float(filled["ready-after"]),
+        log_tail=filled["log-tail"],
+        state_dir=Path(filled["state-dir"]),
+        environment=Environment(
+            type=environment["type"],
+            region=environment.get("region", ""),
+            project=environment.get("project", ""),
+        ),
+        builder=Builder(
+            type=builder.get("type", ""),
+            destination=destination.uri if destination else "",
+            registry=kind,
+            repository=repository,
+            options={key: value for key, value in builder.items() if key not in _BUILDER_FIELDS},
+        ),
+        runner=filled["runner"],
+        policy=Policy(
+            allow=policy["allow"],
+            secure_mode=filled["secure_mode"],
+            sweep_schedulers=policy["sweep-schedulers"],
+        ),
+        metrics=Metrics(host=filled["metrics"]["host"], port=filled["metrics"]["port"]),
+        log=Log(**{key: filled["log"][key] for key in ("level", "format", "file")}),
+    )
+
+
+_BUILDER_FIELDS = frozenset({"type", "destination"})
+
+
+def summary(config: AgentConfig) -> dict[str, Any]:
+    """What the backend is told about this agent: enough to recognise it by, nothing secret."""
+    environment = {
+        key: value for key in ("type", "region", "project") if (value := getattr(config.environment, key))
+    }
+    builder = {key: value for key in ("type", "destination") if (value := getattr(config.builder, key))}
+    return {
+        "name": config.name,
+        "entity": config.entity,
+        "queues": list(config.queues),
+        "max_jobs": config.max_jobs,
+        "max_schedulers": config.max_schedulers,
+        "secure_mode": config.policy.secure_mode,
+        "environment": environment,
+        "builder": builder,
+    }

@@ -1,0 +1,130 @@
+"""What a JSON Schema validator found, in words for the person who wrote the file.
+
+A schema may carry `x-expects`, a phrase that says what a value must be where keywords say it badly
+(patterns, `not`). Values of keys that hold credentials are marked `writeOnly` and are never repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from launch_agent.config.finding import Finding, Path, Severity, nearest
+
+_TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "empty",
+}
+_LONGEST_SHOWN = 60
+
+
+def complaints(error: Any) -> Iterator[Finding]:
+    """The findings that one `jsonschema.ValidationError` amounts to."""
+    path: Path = tuple(error.absolute_path)
+    keyword = error.validator
+    if keyword == "additionalProperties":
+        yield from _unknown_keys(error, path)
+    elif keyword == "required":
+        yield from _missing_keys(error, path)
+    elif keyword == "dependencies":
+        yield from _missing_companions(error, path)
+    elif keyword == "enum":
+        yield _not_among(error, path)
+    else:
+        yield _wrong_value(error, path)
+
+
+def _finding(code: str, message: str, path: Path, *, hint: str = "", at_key: bool = False) -> Finding:
+    return Finding(severity=Severity.ERROR, code=code, message=message, path=path, hint=hint, at_key=at_key)
+
+
+def _unknown_keys(error: Any, path: Path) -> Iterator[Finding]:
+    known = list(error.schema.get("properties", {}))
+    for key in error.instance:
+        if key in known:
+            continue
+        meant = nearest(key, known)
+        hint = f"did you mean {meant!r}?" if meant else f"the keys here are {_listed(known)}" if known else ""
+        yield _finding("unknown-key", f"there is no key {key!r} here", (*path, key), hint=hint, at_key=True)
+
+
+def _missing_keys(error: Any, path: Path) -> Iterator[Finding]:
+    kind = error.instance.get("type")
+    because = f" of type {kind!r}" if isinstance(kind, str) and len(kind) <= _LONGEST_SHOWN else ""
+    for key in error.validator_value:
+        if key in error.instance:
+            continue
+        message = f"{path[-1]!r}{because} needs the key {key!r}" if path else f"the key {key!r} is missing"
+        yield _finding("missing-key", message, path, at_key=True)
+
+
+def _missing_companions(error: Any, path: Path) -> Iterator[Finding]:
+    for key, companions in error.validator_value.items():
+        if key not in error.instance:
+            continue
+        for companion in companions:
+            if companion not in error.instance:
+                message = f"{key!r} goes with {companion!r}, which is missing"
+                yield _finding("missing-key", message, (*path, key), at_key=True)
+
+
+def _not_among(error: Any, path: Path) -> Finding:
+    allowed = [str(value) for value in error.validator_value]
+    value = error.instance
+    hint = ""
+    if isinstance(value, str):
+        parts = [part.strip(" <>") for part in value.split("|")]
+        if len(parts) > 1 and any(part in allowed for part in parts):
+            hint = "the '|' separates alternatives: write one of them"
+        elif meant := nearest(value, allowed):
+            hint = f"did you mean {meant!r}?"
+    return _finding("wrong-value", f"must be one of {_listed(allowed)}, not {_shown(error)}", path, hint=hint)
+
+
+def _wrong_value(error: Any, path: Path) -> Finding:
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    limit = error.validator_value
+    keyword = error.validator
+    expects = schema.get("x-expects")
+    if keyword == "type":
+        kinds = [limit] if isinstance(limit, str) else [kind for kind in limit if kind != "null"]
+        wanted = expects or " or ".join(_TYPES[kind] for kind in kinds)
+        return _finding("wrong-type", f"must be {wanted}, not {_shown(error)}", path)
+    if not expects:
+        expects = {
+            "minimum": f"at least {limit}",
+            "maximum": f"at most {limit}",
+            "exclusiveMinimum": f"more than {limit}",
+            "minLength": "a text that is not empty" if limit == 1 else f"at least {limit} characters long",
+            "maxLength": f"at most {limit} characters long",
+            "minItems": f"a list of at least {limit}",
+            "uniqueItems": "a list without repetitions",
+        }.get(keyword, f"as the schema's {keyword!r} has it")
+    return _finding("wrong-value", f"must be {expects}, not {_shown(error)}", path)
+
+
+def _shown(error: Any) -> str:
+    """The value as the file has it, shortened; only its kind where it is long or may be a credential."""
+    value = error.instance
+    if isinstance(error.schema, Mapping) and error.schema.get("writeOnly"):
+        return "this value"
+    if value is None:
+        return "empty"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return text if len(text) <= _LONGEST_SHOWN else "this list"
+    if len(text) > _LONGEST_SHOWN:
+        text = text[: _LONGEST_SHOWN - 1] + "…"
+    return f"the text {text}" if isinstance(value, str) else text
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + f" or {words[-1]}" if len(words) > 1 else "".join(words)

@@ -1,0 +1,164 @@
+"""From a file, the environment and flags to an `AgentConfig`: file < environment < flags.
+
+Whatever the user wrote wrong becomes one ConfigError that names the place; `launch-agent lint` shows all
+findings at once.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from launch_agent.config import checks, document, key, model, placeholder, schema
+from launch_agent.config.dialects import Normal, normalise
+from launch_agent.config.document import Document
+from launch_agent.config.finding import Finding, Severity, stop
+from launch_agent.config.model import AgentConfig
+from launch_agent.errors import ConfigError
+
+SCHEMA = "launch-config"
+FILE_NAME = "launch-config.yaml"
+
+# Environment variable -> key of the config that it goes before.
+VARIABLES = {
+    "WANDB_BASE_URL": "base_url",
+    "WANDB_ENTITY": "entity",
+    "WANDB_LAUNCH_MAX_JOBS": "max_jobs",
+    "WANDB_LAUNCH_START_TIMEOUT": "start-timeout",
+    "LAUNCH_AGENT_NAME": "name",
+    "LAUNCH_AGENT_STATE_DIR": "state-dir",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the command line says; None, empty and 0 where it says nothing. `verbose` counts the `-v`."""
+
+    queues: tuple[str, ...] = ()
+    entity: str | None = None
+    max_jobs: int | None = None
+    log_file: str | None = None
+    verbose: int = 0
+
+
+def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) -> AgentConfig:
+    """The config of an agent that is about to start.
+
+    `path` is a file, or a folder that holds `launch-config.yaml`; None means the default place, where a
+    missing file is not an error. Raises ConfigError for anything that cannot be used, a missing queue or API
+    key included.
+    """
+    flags = flags or Flags()
+    file = find(path, env)
+    normal = Normal(value={})
+    if file is not None:
+        read = document.read(fetch(file), file=str(file))
+        normal, found = examine(read)
+        stop(found, file=str(file))
+    value = {**normal.value, **_from_environment(env), **_from_flags(flags)}
+    _apply_verbose(value, flags)
+    filled = schema.fill(SCHEMA, value)
+    if not filled["queues"]:
+        raise ConfigError(
+            "no queue is named",
+            path="queues",
+            file=str(file) if file else "",
+            hint="name one with -q <queue>, or with 'queues: [<queue>]' in the config file",
+        )
+    filled.setdefault("name", env.get("WANDB_RELEASE_NAME") or socket.gethostname())
+    home = home_of(env)
+    filled["state-dir"] = _expand(filled["state-dir"], home)
+    secret = key.find(filled["base_url"], filled.get("api-key-file", ""), file, env, home)
+    return model.make(filled, normal.destination, normal.repository, secret)
+
+
+def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    """The file to read: as given, in the given folder, or at the default place if there is one."""
+    if path is None:
+        default = home_of(env) / ".config" / "wandb" / FILE_NAME
+        return default if default.exists() else None
+    path = Path(_expand(str(path), home_of(env)))
+    return path / FILE_NAME if path.is_dir() else path
+
+
+def fetch(file: Path) -> bytes:
+    """The file's bytes, at most one more than a config may have. Raises ConfigError where there are none."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(document.LARGEST + 1)
+    except FileNotFoundError as error:
+        raise ConfigError("there is no such file", file=str(file), hint="check the path") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"the file cannot be read: {reason}", file=str(file)) from error
+
+
+def examine(read: Document) -> tuple[Normal, list[Finding]]:
+    """Everything there is to say about a launch config by itself; the normal form is complete only where no
+    finding is an error."""
+    if not isinstance(read.value, dict):
+        return Normal(value={}), schema.placed([checks.not_a_mapping(read.value)], read)
+    found = placeholder.findings(read.value)
+    unset = {finding.path for finding in found}
+    found += [each for each in schema.findings(SCHEMA, read.value, read) if each.path not in unset]
+    if any(finding.severity is Severity.ERROR for finding in found):
+        return Normal(value={}), schema.placed(found, read)
+    normal = normalise(read.value)
+    normal.findings += checks.run(normal)
+    return normal, schema.placed(normal.findings, read)
+
+
+def home_of(env: Mapping[str, str]) -> Path:
+    return Path(env["HOME"]) if env.get("HOME") else Path.home()
+
+
+def _expand(text: str, home: Path) -> str:
+    return str(home / text[2:]) if text.startswith("~/") else text
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    known = schema.load(SCHEMA)["properties"]
+    values: dict[str, Any] = {}
+    for variable, name in VARIABLES.items():
+        if text := env.get(variable, "").strip():
+            values[name] = _checked(name, _typed(known[name], text), f"environment variable {variable}")
+    return values
+
+
+def _typed(part: Mapping[str, Any], text: str) -> Any:
+    """The text as the type that the schema asks for; unchanged where it is none, for the schema to say."""
+    cast = {"integer": int, "number": float}.get(str(part["type"]))
+    try:
+        return cast(text) if cast else text
+    except ValueError:
+        return text
+
+
+def _from_flags(flags: Flags) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if flags.queues:
+        values["queues"] = _checked("queues", list(dict.fromkeys(flags.queues)), "option --queue")
+    if flags.entity:
+        values["entity"] = flags.entity
+    if flags.max_jobs is not None:
+        values["max_jobs"] = _checked("max_jobs", flags.max_jobs, "option --max-jobs")
+    return values
+
+
+def _apply_verbose(value: dict[str, Any], flags: Flags) -> None:
+    log = dict(value.get("log", {}))
+    if flags.verbose:
+        log["level"] = "debug"
+    if flags.log_file is not None:
+        log["file"] = flags.log_file
+    value["log"] = log
+
+
+def _checked(name: str, value: Any, source: str) -> Any:
+    """The value, if the schema takes it for that key; ConfigError that names the source if not."""
+    found = [replace(finding, path=()) for finding in schema.findings(SCHEMA, {name: value})]
+    stop(found, file=source)
+    return value
