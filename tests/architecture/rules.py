@@ -33,7 +33,8 @@ PLACES = {group: row for row, groups in enumerate(LAYERS) for group in groups}
 
 # Third-party packages that belong to a kind: who may import them. A name ending in a slash is a folder.
 SDKS: Mapping[str, tuple[str, ...]] = {
-    "docker": ("runners/docker.py", "builders/docker.py"),
+    "docker": ("clients/docker_engine.py", "runners/docker/", "builders/docker.py"),
+    "requests": ("clients/docker_engine.py",),  # what the docker SDK raises where the engine does not answer
     "kubernetes": ("clients/kube.py", "runners/kubernetes/", "builders/kaniko/"),
     "boto3": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker.py"),
     "botocore": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker.py"),

@@ -1,0 +1,97 @@
+"""`python -m benchmarks [NAME…]` measures, prints and stores: every file here with a function `measure`.
+
+`measure() -> Iterable[Figure]` is all that a benchmark is. Each runs in a process of its own, so that one
+that fails, or leaves memory behind, does not touch the next. The results go to `results/DATE.json` and `.md`,
+with what they were measured on: figures of two machines cannot be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.figures import Figure, as_json, table
+
+HERE = Path(__file__).resolve().parent
+LONGEST = 1800.0  # seconds for one benchmark
+
+
+def found() -> list[str]:
+    """The names of the benchmarks: the files that define `measure`."""
+    files = sorted(HERE.glob("*.py"))
+    return [file.stem for file in files if "\ndef measure(" in file.read_text(encoding="utf-8")]
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=HERE, capture_output=True, text=True, timeout=10, check=False,
+    ).stdout.strip()  # fmt: skip
+    return {
+        "commit": commit,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def run(name: str) -> list[Figure]:
+    """One benchmark in its own process; a failed one is a figure without a value."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks", "--here", name],
+            cwd=HERE.parent, stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=True,
+        )  # fmt: skip
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        reason = "took too long" if isinstance(error, subprocess.TimeoutExpired) else "failed, see above"
+        return [Figure(name=name, subject="launch-agent", value=None, unit="", note=reason)]
+    # A benchmark may print; its figures are the last line.
+    return [Figure(**row) for row in json.loads(done.stdout.splitlines()[-1])]
+
+
+def store(figures: list[Figure], folder: Path, now: datetime) -> Path:
+    """Write both files of the day; the path without its ending."""
+    about = machine()
+    base = folder / now.strftime("%Y-%m-%d")
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"measured": now.isoformat(timespec="seconds"), **about, "figures": as_json(figures)}
+    base.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    where = ", ".join(f"{key} {value}" for key, value in about.items())
+    base.with_suffix(".md").write_text(f"# {now:%Y-%m-%d}\n\n{where}\n\n{table(figures)}\n", encoding="utf-8")
+    return base
+
+
+def main() -> int:
+    """0 where everything could be measured, whatever the figures say; 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print and store.")
+    parser.add_argument("names", nargs="*", help=f"which; all where none is named: {', '.join(found())}")
+    parser.add_argument(
+        "--here", action="store_true", help="measure in this process, print JSON, store nothing"
+    )
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(found()):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(found())}")
+    if options.here:
+        for name in options.names:
+            print(json.dumps(as_json(importlib.import_module(f"benchmarks.{name}").measure())))
+        return 0
+    figures: list[Figure] = []
+    for name in options.names or found():
+        print(f"measuring {name}", file=sys.stderr)
+        figures += run(name)
+    print(table(figures))
+    base = store(figures, HERE / "results", datetime.now(UTC))
+    print(f"stored as {base.relative_to(HERE.parent)}.json and .md", file=sys.stderr)
+    return 0 if all(figure.note != "failed, see above" for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
