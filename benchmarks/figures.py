@@ -32,7 +32,7 @@ class Figure:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` (0 to 1) of the values do not exceed, by the nearest rank; at least one value."""
+    """The value that `share` (0 to 1) of the one or more `values` do not exceed, by the nearest rank."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
