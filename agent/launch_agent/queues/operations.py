@@ -1,0 +1,119 @@
+"""The protocol's root fields as the agent sends them: the texts, and nothing that decides.
+
+`$name` are arguments whose types stand beside them; `graphql.batch` renames them where many share a document.
+"""
+
+from __future__ import annotations
+
+from launch_agent.queues.graphql import Root
+from launch_agent.spec.model import RunIdentity
+
+# The project that holds everything of Launch in an entity, for every client of the protocol.
+PROJECT = "model-registry"
+
+VIEWER = "query Viewer { viewer { id entity username } }"
+QUEUES = """query ProjectRunQueues($entity: String!, $projectName: String!) {
+  project(entityName: $entity, name: $projectName) { runQueues { id name createdBy access } } }"""
+FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
+CREATE_AGENT = """mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!,
+    $hostname: String!, $agentConfig: JSONString, $version: String%(declared)s) {
+  createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues,
+    hostname: $hostname, agentConfig: $agentConfig, version: $version%(used)s}) { launchAgentId } }"""
+CREATE_AGENT_OLDER = """mutation createLaunchAgent($entity: String!, $project: String!, $queues: [ID!]!,
+    $hostname: String!) {
+  createLaunchAgent(input: {entityName: $entity, projectName: $project, runQueues: $queues,
+    hostname: $hostname}) { launchAgentId } }"""
+AGENT = "query LaunchAgent($agentId: ID!) { launchAgent(id: $agentId) { id stopPolling } }"
+UPDATE_AGENT = """mutation updateLaunchAgent($agentId: ID!, $agentStatus: String) {
+  updateLaunchAgent(input: {launchAgentId: $agentId, agentStatus: $agentStatus}) { success } }"""
+
+
+def create_agent(*, named: bool) -> str:
+    """The newest form; `named` adds the agent's own name, which our server alone takes."""
+    extra = (
+        {"declared": ", $name: String", "used": ", name: $name"} if named else {"declared": "", "used": ""}
+    )
+    return CREATE_AGENT % extra
+
+
+def pop(entity: str, queue: str, agent_id: str) -> Root:
+    return Root(
+        call="popFromRunQueue(input: {entityName: $entity, projectName: $project, queueName: $queueName,"
+        " launchAgentId: $launchAgentId}) { runQueueItemId runSpec }",
+        args={
+            "entity": ("String!", entity),
+            "project": ("String!", PROJECT),
+            "queueName": ("String!", queue),
+            "launchAgentId": ("ID", agent_id or None),
+        },
+    )
+
+
+def ack(claim: RunIdentity) -> Root:
+    return Root(
+        call="ackRunQueueItem(input: {runQueueItemId: $itemId, runName: $runId}) { success }",
+        args={"itemId": ("ID!", claim.item_id), "runId": ("String!", claim.run_id)},
+    )
+
+
+def item(claim: RunIdentity) -> Root:
+    """Where one item is; answers `{runQueue: {runQueueItem: {state associatedRunId}}}`."""
+    return Root(
+        call="project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) {"
+        " runQueueItem(id: $itemId) { id state associatedRunId } } }",
+        args={
+            "projectName": ("String!", PROJECT),
+            "entityName": ("String!", claim.queue_entity),
+            "runQueue": ("String!", claim.queue),
+            "itemId": ("ID!", claim.item_id),
+        },
+    )
+
+
+def runs(entity: str, project: str, names: list[str], want: str) -> Root:
+    """Many runs of one project under aliases `x0`, `x1`, …; `want` is `stopped` or `state`."""
+    fields = " ".join(f"x{n}: run(name: $run{n}) {{ {want} }}" for n in range(len(names)))
+    return Root(
+        call=f"project(name: $projectName, entityName: $entityName) {{ {fields} }}",
+        args={
+            "projectName": ("String", project),
+            "entityName": ("String", entity),
+            **{f"run{n}": ("String!", name) for n, name in enumerate(names)},
+        },
+    )
+
+
+def fail(item_id: str, message: str, stage: str, files: list[str]) -> Root:
+    return _report("failRunQueueItem", item_id, message, stage, files)
+
+
+def warn(item_id: str, message: str, stage: str) -> Root:
+    return _report("updateRunQueueItemWarning", item_id, message, stage, [])
+
+
+def finish(item_id: str, outcome: str, message: str, stage: str, files: list[str]) -> Root:
+    """Our server's own: every end of an item (feature LAUNCH_ITEM_OUTCOMES)."""
+    return Root(
+        call="finishRunQueueItem(input: {runQueueItemId: $runQueueItemId, outcome: $outcome,"
+        " message: $message, stage: $stage, filePaths: $filePaths}) { success }",
+        args={
+            "runQueueItemId": ("ID!", item_id),
+            "outcome": ("String!", outcome),
+            "message": ("String", message or None),
+            "stage": ("String", stage or None),
+            "filePaths": ("[String!]", files),
+        },
+    )
+
+
+def _report(field: str, item_id: str, message: str, stage: str, files: list[str]) -> Root:
+    return Root(
+        call=f"{field}(input: {{runQueueItemId: $runQueueItemId, message: $message, stage: $stage,"
+        " filePaths: $filePaths}) { success }",
+        args={
+            "runQueueItemId": ("ID!", item_id),
+            "message": ("String!", message),
+            "stage": ("String!", stage),
+            "filePaths": ("[String!]", files),
+        },
+    )
