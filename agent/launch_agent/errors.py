@@ -17,6 +17,10 @@
     ├── BuildError                a build that ran and failed; carries the end of its log
     └── RunnerError               the target resource
         ├── SubmitRejected        it refused the job
+        │   ├── ImageNotFound     the image is not where the reference says
+        │   ├── ImageDenied       our credentials do not open the image
+        │   └── ContainerCannotRun  the entry point is missing or not a program
+        ├── RegistryUnreachable   the image's registry does not answer, or not in time
         └── StartTimeout          it took the job and never started it
 
 A message says what was being done, to what, and why it failed; `hint` says what to change. Errors of SDKs
@@ -140,6 +144,22 @@ class RunnerError(LaunchError):
 
 class SubmitRejected(RunnerError):
     """The target resource refused the job."""
+
+
+class ImageNotFound(SubmitRejected):
+    """The registry, or the engine where nothing is pulled, has no such image."""
+
+
+class ImageDenied(SubmitRejected):
+    """The registry does not show the image to us: it is private, or it does not exist."""
+
+
+class ContainerCannotRun(SubmitRejected):
+    """The container was made, and what it should run could not be started in it."""
+
+
+class RegistryUnreachable(RunnerError):
+    """The image's registry does not answer, or not in time."""
 
 
 class StartTimeout(RunnerError):

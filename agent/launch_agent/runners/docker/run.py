@@ -1,0 +1,185 @@
+"""One container: its state, its output, its end."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from launch_agent.clients.docker_engine import APIError, Engine, NotFound, explain, speaking
+from launch_agent.runners.docker.listing import Listing
+from launch_agent.runners.docker.stopping import Stopper, was_stopped
+from launch_agent.spec.model import RunIdentity, RunState, RunStatus
+
+# The most that is kept of a log, in bytes: a line may have any length.
+LONGEST_LOG = 1_000_000
+_MEMORY_HINT = "give the run more memory (resource_args.local-container.memory), or let it use less"
+
+
+class Host(Protocol):
+    """What a run needs of its runner."""
+
+    listing: Listing
+    stopper: Stopper
+    keep: bool
+
+    def engine(self) -> Engine: ...
+
+
+class DockerRun:
+    """A container that was started, or that an earlier agent has started (`adopted`).
+
+    `since` is the time, by the listing's clock, from which on a listing that lacks the container means that
+    it is gone. `end` is set where the end is known already.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        container: str,
+        name: str,
+        identity: RunIdentity,
+        since: float,
+        adopted: bool,
+        end: RunStatus | None = None,
+    ) -> None:
+        self._host = host
+        self._container = container
+        self._name = name
+        self._identity = identity
+        self._since = since
+        self._adopted = adopted
+        self._end = end
+        self._cancelled = False
+        self._asked = False
+
+    @property
+    def id(self) -> str:
+        return self._name
+
+    @property
+    def identity(self) -> RunIdentity:
+        return self._identity
+
+    def status(self) -> RunStatus:
+        if self._end is not None:
+            return self._end
+        begun, found = self._host.listing.read()
+        if begun < self._since:
+            return self._alive()
+        match (found.get(self._container) or {"State": "gone"})["State"]:
+            case "created":
+                return RunStatus(state=RunState.STARTING)
+            case "exited" | "dead" | "gone":
+                return self._look()
+            case "paused":
+                return RunStatus(state=RunState.RUNNING, reason="Paused", message="the container is paused")
+            case _:  # running, restarting, removing
+                return self._alive()
+
+    def _alive(self) -> RunStatus:
+        return RunStatus(state=RunState.STOPPING if self._cancelled else RunState.RUNNING)
+
+    def _look(self) -> RunStatus:
+        """The container has ended, says the listing: what became of it?"""
+        engine = self._host.engine()
+        with speaking(f"inspect container {self._name}"):
+            try:
+                state = engine.inspect_container(self._container)["State"]
+            except NotFound:
+                state = None
+        if state is not None and (state["Running"] or state["Status"] == "created"):
+            return self._alive()
+        if self._asked or (self._adopted and state is not None and was_stopped(engine, self._container)):
+            code = state["ExitCode"] if state else None
+            self._end = RunStatus(state=RunState.STOPPED, reason="Stopped", exit_code=code)
+        else:
+            self._end = end_of(state)
+        return self._end
+
+    def logs(self, tail: int) -> str:
+        kept: deque[bytes] = deque()
+        size = 0
+        with speaking(f"read the log of container {self._name}"):
+            try:
+                for piece in self._host.engine().logs(self._container, stream=True, tail=tail):
+                    kept.append(piece)
+                    size += len(piece)
+                    while size - len(kept[0]) >= LONGEST_LOG:
+                        size -= len(kept.popleft())
+            except NotFound:
+                return ""
+        return b"".join(kept)[-LONGEST_LOG:].decode(errors="replace")
+
+    def cancel(self) -> None:
+        if self._end is not None or self._cancelled:
+            return
+        self._cancelled = True
+        self._host.stopper.stop(self._container, asked=self._note_asked, failed=self._forget_cancel)
+
+    def _note_asked(self) -> None:
+        self._asked = True
+
+    def _forget_cancel(self) -> None:
+        self._cancelled = False
+
+    def release(self) -> None:
+        if not self._host.keep:
+            remove(self._host.engine(), self._container, self._name)
+
+
+def remove(engine: Engine, container: str, name: str) -> None:
+    """Remove a container that does not run, and its nameless volumes."""
+    with speaking(f"remove container {name}"):
+        try:
+            engine.remove_container(container, v=True)
+        except NotFound:
+            return
+        except APIError as error:
+            if "already in progress" in explain(error):
+                return
+            raise
+
+
+def end_of(state: Mapping[str, Any] | None) -> RunStatus:
+    """The end that the engine's `State` tells; None is a container that is not there."""
+    if state is None:
+        return RunStatus(
+            state=RunState.FAILED,
+            reason="ContainerGone",
+            message="the container was removed by someone else",
+            hint="its exit code and output went with it",
+        )
+    code = int(state["ExitCode"])
+    if state.get("OOMKilled"):
+        return _failed(
+            code, "OOMKilled", "the container was killed: it used more memory than it may", _MEMORY_HINT
+        )
+    if state.get("Error"):
+        return _failed(code, "ContainerCannotRun", f"the container could not run: {state['Error']}", "")
+    if code == 0:
+        return RunStatus(state=RunState.FINISHED, exit_code=0)
+    return _failed(
+        code, "Error", f"the run ended with exit code {code}{_meaning(code)}", _HINTS.get(code, "")
+    )
+
+
+_HINTS: Mapping[int, str] = {
+    126: "126 is a shell's word for a file that may not be executed",
+    127: "127 is a shell's word for a program that is not there",
+    137: "someone killed it, or the machine had no memory left: see the kernel's log",
+}
+
+
+def _failed(code: int, reason: str, message: str, hint: str) -> RunStatus:
+    return RunStatus(state=RunState.FAILED, reason=reason, message=message, hint=hint, exit_code=code)
+
+
+def _meaning(code: int) -> str:
+    """Shells and Docker add 128 to the number of the signal that ended a program."""
+    try:
+        return f" ({signal.Signals(code - 128).name})"
+    except ValueError:
+        return ""
