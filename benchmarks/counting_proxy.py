@@ -1,4 +1,4 @@
-"""A reverse proxy that counts what a client asks of a server, by operation, and can delay each request.
+"""A reverse proxy that counts what a client asks of a server, by operation, and can delay requests.
 
 Both agents are measured with it from outside, so that neither has to be trusted with counting itself.
 """
