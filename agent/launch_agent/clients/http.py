@@ -159,10 +159,10 @@ class HttpClient:
         while True:
             attempt += 1
             answer = self._attempt(method, url, headers or {}, body, hold)
-            if self._closed.is_set():
-                raise NoAnswer("the client is closed", sent=True)
             if isinstance(answer, Response) and answer.status not in TRANSIENT:
                 break
+            if self._closed.is_set():
+                raise NoAnswer("the client is closed", sent=True)
             may_have_acted = isinstance(answer, Response) or answer.sent
             pause = self._pause(retry, attempt, answer)
             late = self._clock() + pause > start + retry.budget
@@ -248,7 +248,7 @@ class HttpClient:
             return self._managers[key]
 
     def _new_manager(self, proxy: str, *, encrypted: bool) -> urllib3.PoolManager:
-        options: dict[str, Any] = {"num_pools": 8, "maxsize": 4}
+        options: dict[str, Any] = {"num_pools": 8, "maxsize": 16}
         if encrypted:  # loading certificates costs time and memory that plain HTTP need not pay
             options["ssl_context"] = self._tls()
         manager: urllib3.PoolManager
@@ -282,12 +282,12 @@ def _no_answer(error: Exception, host: str) -> NoAnswer:
         return NoAnswer(f"the proxy failed: {inner.reason}", sent=inner.sent)
     if isinstance(error, NameResolutionError):
         return NoAnswer(f"the name of {host} cannot be resolved", sent=False)
-    if isinstance(error, ConnectTimeoutError):
-        return NoAnswer(f"{host} did not take the connection in time", sent=False)
     if isinstance(error, NewConnectionError):
         cause = error.__cause__ or error.__context__
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else "cannot connect"
         return NoAnswer(f"{host}: {reason}", sent=False)
+    if isinstance(error, ConnectTimeoutError):
+        return NoAnswer(f"{host} did not take the connection in time", sent=False)
     if isinstance(error, ReadTimeoutError):
         return NoAnswer(f"{host} did not answer in time", sent=True)
     if isinstance(error, (urllib3.exceptions.SSLError, ssl.SSLError)):
