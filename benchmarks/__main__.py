@@ -31,12 +31,14 @@ def found() -> list[str]:
 
 def machine() -> dict[str, object]:
     """What the figures were measured on."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=HERE, capture_output=True, text=True, timeout=10, check=False,
-    ).stdout.strip()  # fmt: skip
+    try:
+        described = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(described, cwd=HERE, capture_output=True, text=True, timeout=10, check=True)
+        version = commit.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        version = "unknown"  # no git, or no repository: an unpacked archive
     return {
-        "commit": commit,
+        "commit": version,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),

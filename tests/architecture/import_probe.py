@@ -2,7 +2,7 @@
 
 Runs in an interpreter of its own, since an audit hook cannot be taken out again. Opening a file is laid to
 the nearest frame outside the standard library: the import system's own reads and those of third-party
-packages are not ours. Using the network or starting a process is nobody's right, whoever asks.
+packages are not ours. Reaching out over the network or starting a process is nobody's right, whoever asks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from types import FrameType
 from typing import AnyStr
 
 STDLIB = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
-WORLD = {"socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen",
+WORLD = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen",
          "os.system", "os.exec", "os.fork", "os.posix_spawn"}  # fmt: skip
-FILES = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename"}
+# Ours only: urllib3 binds a local port at import, to learn whether the machine speaks IPv6.
+OURS = {"socket.bind", "open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename"}
 
 
 def culprit(frame: FrameType | None, own: str) -> str | None:
@@ -42,7 +43,7 @@ def probe(own: str, modules: list[str]) -> dict[str, list[str]]:
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event in WORLD:
             findings.append(f"{event} {arguments!r}")
-        elif event in FILES and (place := culprit(sys._getframe(1), own)):
+        elif event in OURS and (place := culprit(sys._getframe(1), own)):
             findings.append(f"{place}: {event} {arguments[0]!r}")
 
     read = os._Environ.__getitem__
