@@ -21,7 +21,7 @@ from launch_agent.control.journal import Journal
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
-from launch_agent.errors import LaunchError, Refused
+from launch_agent.errors import ConfigError, LaunchError, Refused
 from launch_agent.runners import Run, Runner
 from launch_agent.sources.image import ready_image
 from launch_agent.spec import macros, policy, runenv, runspec
@@ -224,13 +224,10 @@ class _Steps:
 def failure_of(error: LaunchError, stage: Stage) -> Failure:
     """A failure as the user is to see it."""
     log = str(getattr(error, "log", ""))[-_LONGEST_LOG:]
-    return Failure(
-        stage=stage,
-        reason=type(error).__name__,
-        message=error.message,
-        hint=error.hint,
-        log=log or str(error),
-    )
+    message = f"{error.path}: {error.message}" if isinstance(error, ConfigError) else error.message
+    # What the schema says of a job is no matter of configuration to the one who submitted it.
+    reason = "InvalidRunSpec" if type(error) in (LaunchError, ConfigError) else type(error).__name__
+    return Failure(stage=stage, reason=reason, message=message, hint=error.hint, log=log or str(error))
 
 
 def _bug(error: Exception, stage: Stage) -> Failure:

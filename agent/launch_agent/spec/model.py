@@ -147,9 +147,10 @@ class Overrides:
 class RunSpec:
     """A validated run spec: what the submitter wants over the queue's configuration, merged by the backend.
 
-    Exactly one of `image`, `job` and `scheduler` is set. `resource` is a name as the spec gave it
-    (`gcp-vertex` becomes `vertex`), `resource_args` is that resource's own part of the spec without its
-    `builder` key, which `builder` holds. `api_key` is set where the submitter's own key travels with the job.
+    One of `image`, `job` and `scheduler` is set, or none where a process's entry point is all there is.
+    `resource` is a name as the spec gave it (`gcp-vertex` becomes `vertex`), `resource_args` is that
+    resource's own part of the spec without its `builder` key, which `builder` holds. `api_key` is set where
+    the submitter's own key travels with the job.
     """
 
     entity: str

@@ -35,6 +35,12 @@ def parse(lease: Lease) -> RunSpec:
             "the job names a container image, and its resource 'local-process' runs no containers",
             hint="submit it to a queue for local-container or another container platform",
         )
+    command = resource == "local-process" and bool(_words(overrides, "overrides.entry_point"))
+    if not (image or job or scheduler or command):
+        raise LaunchError(
+            "the run spec names nothing to run",
+            hint="set docker.docker_image to a container image, or job to entity/project/name:alias",
+        )
     builder = resource_args.pop("builder", None) or {}
     if not isinstance(builder, Mapping):
         raise _wrong_type(f"resource_args.{resource}.builder", "a mapping", builder)
@@ -66,7 +72,7 @@ def parse(lease: Lease) -> RunSpec:
 
 
 def _source(raw: Mapping[str, Any]) -> tuple[str, str, bool]:
-    """Image, job and whether it is a scheduler: exactly one of the three is set.
+    """Image, job and whether it is a scheduler: one of the three at the most is set.
 
     A job that also carries the scheduler's uri is a scheduler that was packed as a job; it runs as that job.
     """
@@ -78,13 +84,7 @@ def _source(raw: Mapping[str, Any]) -> tuple[str, str, bool]:
             f"the run spec names both the image {image!r} and the job {job!r}",
             hint="submit either docker.docker_image or job, not both",
         )
-    scheduler = uri.startswith(SCHEDULER_URI) and not (image or job)
-    if not (image or job or scheduler):
-        raise LaunchError(
-            "the run spec names nothing to run",
-            hint="set docker.docker_image to a container image, or job to entity/project/name:alias",
-        )
-    return image, job, scheduler
+    return image, job, uri.startswith(SCHEDULER_URI) and not (image or job)
 
 
 def _resource(raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

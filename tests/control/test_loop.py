@@ -1,0 +1,359 @@
+"""Rounds of the agent: what is taken, claimed, launched, refused, and taken up again. Time is passed in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch_agent.control.journal import Entry, Journal
+from launch_agent.control.loop import HEARTBEAT_SECONDS, Agent, repeat
+from launch_agent.control.pipeline import Pipeline
+from launch_agent.control.pool import LaunchPool
+from launch_agent.control.reports import Reports
+from launch_agent.control.targets import Targets
+from launch_agent.control.tracker import Tracker
+from launch_agent.errors import QueueDenied, QueueUnavailable, RunnerError, SubmitRejected
+from launch_agent.queues import AgentStatus, Directive
+from launch_agent.runners import Runner
+from launch_agent.spec.identity import run_id_for
+from launch_agent.spec.model import RunState
+from launch_agent.telemetry.metrics import Metrics
+from tests.fakes.configs import agent_config
+from tests.fakes.memory_queues import MemoryQueues
+from tests.fakes.scripted_runner import ScriptedRunner
+
+
+class OneTarget(Targets):
+    """Serves every resource with the one runner that the test holds."""
+
+    def __init__(self, runner: Runner, journal: Journal, options: dict[str, Any]) -> None:
+        super().__init__(options, journal)
+        self._one = runner
+
+    def runner(self, resource: str) -> Runner:
+        return self._one
+
+
+@dataclass
+class Bench:
+    folder: Path
+    changes: dict[str, Any] = field(default_factory=dict)
+    queues: MemoryQueues = field(default_factory=lambda: MemoryQueues(waiting={"q": []}))
+    runner: ScriptedRunner = field(default_factory=ScriptedRunner)
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.config = agent_config(self.folder, **self.changes)
+        self.start()
+
+    def start(self) -> None:
+        """A new process: everything in memory is gone, the world is as it was."""
+        self.draining = threading.Event()
+        self.journal = Journal(self.config.state_dir)
+        self.pool = LaunchPool(4)
+        metrics = Metrics()
+        self.reports = Reports(self.queues, metrics)
+        self.tracker = Tracker(
+            self.queues, self.reports, metrics, start_timeout=0, stop_timeout=60, log_tail=200
+        )
+        targets = OneTarget(self.runner, self.journal, dict(self.config.runner))
+        self.pipeline = Pipeline(
+            self.config,
+            targets=targets,
+            tracker=self.tracker,
+            reports=self.reports,
+            journal=self.journal,
+            metrics=metrics,
+            draining=self.draining,
+            clock=lambda: self.now,
+        )
+        self.agent = Agent(
+            self.config,
+            queues=self.queues,
+            pipeline=self.pipeline,
+            tracker=self.tracker,
+            targets=targets,
+            journal=self.journal,
+            pool=self.pool,
+            metrics=metrics,
+            draining=self.draining,
+            clock=lambda: self.now,
+        )
+
+    def round(self, seconds: float = 1.0) -> float:
+        self.now += seconds
+        pause = self.agent.tick()
+        assert self.pool.wait_idle(10)
+        self.tracker.tick(self.now)
+        self.reports.tick(self.now)
+        return pause
+
+    @property
+    def failures(self) -> dict[str, str]:
+        return {item: str(outcome.failure) for item, outcome in self.queues.finished if outcome.failure}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    with bench.journal.held():
+        yield bench
+
+
+@pytest.mark.req("AGT-4", "JOB-4", "JOB-5", "QUEUE-12")
+def test_a_job_goes_from_its_queue_to_the_runner(bench: Bench) -> None:
+    bench.queues.push("q", "i1", resource_args={"local-container": {"env": ["A=b"]}})
+    bench.round()
+    request = bench.runner.runs["i1"].request
+    assert request is not None
+    assert (request.image, request.resource_args) == ("img:1", {"env": ["A=b"]})
+    assert request.identity.run_id == run_id_for("i1")
+    assert request.env["WANDB_RUN_ID"] == run_id_for("i1")
+    assert bench.queues.claimed == {"i1": run_id_for("i1")}
+    assert bench.journal.pending() == []
+
+
+@pytest.mark.req("AGT-6", "CFG-4")
+def test_no_more_jobs_than_max_jobs_are_taken(bench: Bench) -> None:
+    for number in range(5):
+        bench.queues.push("q", f"i{number}")
+    bench.round()
+    bench.round()
+    assert sorted(bench.runner.runs) == ["i0", "i1"]
+    bench.runner.runs["i0"].be(RunState.FINISHED)
+    bench.round()
+    bench.round()
+    assert sorted(bench.runner.runs) == ["i0", "i1", "i2"]
+
+
+@pytest.mark.req("CFG-5")
+def test_minus_one_is_no_limit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"max_jobs": -1})
+    with bench.journal.held():
+        for number in range(60):
+            bench.queues.push("q", f"i{number}")
+        for _ in range(20):
+            bench.round()
+        assert len(bench.runner.runs) == 60
+
+
+@pytest.mark.req("AGT-3")
+def test_a_full_queue_does_not_starve_another(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"queues": ("busy", "quiet"), "max_jobs": 1})
+    bench.queues.waiting = {"busy": [], "quiet": []}
+    with bench.journal.held():
+        for number in range(3):
+            bench.queues.push("busy", f"b{number}")
+        bench.queues.push("quiet", "only")
+        bench.round()
+        bench.runner.runs["b0"].be(RunState.FINISHED)
+        bench.round()
+        bench.round()
+        assert sorted(bench.runner.runs) == ["b0", "only"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"docker": {}}, "names nothing to run"),
+        ({"resource_args": {"local-container": {"privileged": True}}}, "privileged"),
+        ({"resource": "local-process", "docker": {}, "overrides": {"entry_point": ["true"]}}, "entry-point"),
+        ({"docker": {"docker_image": "UPPER case"}}, "not an image reference"),
+        ({"docker": {}, "job": "team/p/job-train:v3"}, "builder"),
+        ({"project": 7}, "project"),
+    ],
+)
+def test_what_cannot_run_is_failed_with_its_reason(bench: Bench, spec: dict[str, Any], words: str) -> None:
+    bench.queues.push("q", "bad", **spec)
+    bench.queues.push("q", "good")
+    bench.round()
+    bench.round()
+    assert words in bench.failures["bad"]
+    assert list(bench.runner.runs) == ["good"]
+
+
+@pytest.mark.req("JOB-7", "NOOP-3")
+def test_a_job_that_needs_a_builder_names_the_setting_and_the_agent_goes_on(bench: Bench) -> None:
+    bench.queues.push("q", "code", docker={}, job="team/p/job-train:latest")
+    bench.queues.push("q", "image")
+    bench.round()
+    bench.round()
+    assert "'builder'" in bench.failures["code"]
+    assert list(bench.runner.runs) == ["image"]
+
+
+def test_a_runner_that_refuses_fails_that_job_alone(bench: Bench) -> None:
+    bench.runner.errors = [SubmitRejected("no such volume", hint="name one that exists")]
+    bench.queues.push("q", "bad")
+    bench.round()
+    bench.queues.push("q", "good")
+    bench.round()
+    assert "no such volume" in bench.failures["bad"]
+    assert list(bench.runner.runs) == ["good"]
+
+
+def test_a_bug_in_a_launch_is_one_failure_with_its_trace(bench: Bench) -> None:
+    bench.runner.errors = [ZeroDivisionError("surprise")]
+    bench.queues.push("q", "i1")
+    bench.round()
+    (_, outcome), *more = bench.queues.finished
+    assert more == []
+    assert outcome.failure is not None
+    assert (outcome.failure.reason, outcome.failure.stage) == ("InternalError", "run")
+    assert "ZeroDivisionError: surprise" in outcome.failure.log
+
+
+def test_a_target_that_restarts_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launch_agent.control.pipeline._FIRST_PAUSE", 0.001)
+    bench.runner.errors = [RunnerError("the engine does not answer", retryable=True)] * 5
+    bench.queues.push("q", "i1")
+    bench.round()
+    assert bench.failures == {}
+    assert list(bench.runner.runs) == ["i1"]
+
+
+def test_a_lost_lease_is_dropped_and_not_reported(bench: Bench) -> None:
+    bench.queues.push("q", "i1")
+    taken = bench.queues.ack
+    bench.queues.ack = lambda claims: set()  # type: ignore[method-assign]
+    bench.round()
+    bench.queues.ack = taken  # type: ignore[method-assign]
+    bench.round()
+    assert bench.runner.runs == {}
+    assert bench.queues.finished == []
+    assert bench.journal.pending() == []
+
+
+def test_an_ack_whose_answer_is_lost_is_settled_by_asking(bench: Bench) -> None:
+    bench.queues.push("q", "i1")
+    bench.queues.ack_answers_lost = 1
+    with pytest.raises(QueueUnavailable):
+        bench.round()
+    assert bench.runner.runs == {}
+    bench.round()
+    assert list(bench.runner.runs) == ["i1"]
+
+
+def test_a_launch_that_a_kill_cut_short_is_taken_up_again(bench: Bench) -> None:
+    bench.queues.push("q", "i1")
+    (lease,) = bench.queues.waiting["q"]
+    bench.queues.waiting["q"] = []
+    identity = bench.pipeline.identify(lease)
+    bench.queues.leased["i1"] = lease
+    bench.journal.record(Entry(lease=lease, identity=identity))
+    bench.queues.ack([identity])
+    bench.start()
+    bench.agent.recover()
+    bench.round()
+    assert list(bench.runner.runs) == ["i1"]
+    assert bench.journal.pending() == []
+
+
+def test_a_launch_whose_lease_went_to_another_is_given_up(bench: Bench) -> None:
+    bench.queues.push("q", "i1")
+    (lease,) = bench.queues.waiting["q"]
+    bench.queues.waiting["q"] = []
+    bench.journal.record(Entry(lease=lease, identity=bench.pipeline.identify(lease)))
+    bench.queues.claimed["i1"] = "someoneelse"
+    bench.agent.recover()
+    bench.round()
+    assert bench.runner.runs == {}
+    assert bench.journal.pending() == []
+
+
+def test_runs_of_an_earlier_process_are_adopted_and_counted(bench: Bench) -> None:
+    """openings L4."""
+    for item in ("i1", "i2"):
+        bench.queues.push("q", item)
+    bench.round()
+    bench.start()
+    bench.agent.recover()
+    bench.queues.push("q", "i3")
+    bench.round()
+    assert bench.runner.submits == 2
+    bench.runner.runs["i1"].be(RunState.FINISHED)
+    bench.round()
+    bench.round()
+    assert sorted(bench.runner.runs) == ["i1", "i2", "i3"]
+
+
+def test_the_backend_hears_of_us_at_its_interval_and_not_at_every_round(bench: Bench) -> None:
+    for _ in range(100):
+        bench.round(1.0)
+    assert bench.queues.calls.count("heartbeat") == 100 / HEARTBEAT_SECONDS
+    assert bench.queues.calls.count("pop") == 100
+
+
+def test_a_user_who_stops_the_agent_stops_its_polls_and_no_run(bench: Bench) -> None:
+    """openings L7."""
+    bench.queues.push("q", "i1")
+    bench.round()
+    bench.queues.directive = Directive(stop=True)
+    bench.queues.push("q", "i2")
+    bench.round(HEARTBEAT_SECONDS)
+    assert bench.draining.is_set()
+    assert list(bench.runner.runs) == ["i1"]
+    assert bench.runner.runs["i1"].cancelled == 0
+    bench.queues.statuses.clear()
+    bench.agent.report_end()
+    assert bench.queues.statuses == [AgentStatus.KILLED]
+
+
+def test_an_outage_makes_rounds_rarer_and_ends_nothing(bench: Bench) -> None:
+    """openings L1, L2."""
+    until, wake = threading.Event(), threading.Event()
+    waits: list[float] = []
+    errors = [
+        QueueUnavailable("down"),
+        QueueUnavailable("slow down", retry_after=400),
+        QueueDenied("bad key"),
+    ]
+
+    def tick() -> float:
+        if errors:
+            raise errors.pop(0)
+        until.set()
+        return 0.0
+
+    wake.wait = lambda timeout=None: waits.append(timeout or 0.0) or True  # type: ignore[method-assign]
+    repeat(tick, until=until, wake=wake, metrics=Metrics(), interval=1.0)
+    assert len(waits) == 3
+    assert waits[1] >= 400
+    assert errors == []
+
+
+def test_a_bug_in_a_round_does_not_end_the_rounds(caplog: pytest.LogCaptureFixture) -> None:
+    until, wake = threading.Event(), threading.Event()
+    wake.wait = lambda timeout=None: True  # type: ignore[method-assign]
+    rounds: list[int] = []
+
+    def tick() -> float:
+        rounds.append(1)
+        if len(rounds) == 3:
+            until.set()
+        raise IndexError("surprise")
+
+    repeat(tick, until=until, wake=wake, metrics=Metrics(), interval=1.0)
+    assert len(rounds) == 3
+    assert "IndexError: surprise" in caplog.text
+
+
+def test_sweep_schedulers_run_only_where_allowed_and_installed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    sweep = {
+        "uri": "placeholder-uri-scheduler",
+        "docker": {},
+        "resource": "local-process",
+        "sweep_id": "s1",
+        "overrides": {"entry_point": ["wandb", "scheduler", "WANDB_SWEEP_ID"]},
+    }
+    with bench.journal.held():
+        bench.queues.push("q", "s1", **sweep)
+        bench.round()
+        bench.round()
+        assert "sweep-schedulers" in bench.failures["s1"]
