@@ -6,7 +6,6 @@ Labels are read back by `from_labels`: state lives on the objects that we create
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Mapping
@@ -75,5 +74,5 @@ def item_from_key(key: str) -> str | None:
     """The item id that `item_key` encoded; None where the text is none of its results."""
     try:
         return base64.b32decode(key.upper() + "=" * (-len(key) % 8)).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base32 (binascii.Error), not ASCII, or no UTF-8 inside
         return None

@@ -19,7 +19,9 @@ _HOST = re.compile(
 )
 _PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+# No reference comes near this; it bounds the work on a text that a submitter chose.
+_LONGEST_TEXT = 1024
 # 255: the longest repository name that the distribution specification allows, host excluded.
 _LONGEST_PATH = 255
 
@@ -36,6 +38,10 @@ class ImageRef:
     @classmethod
     def parse(cls, text: str) -> ImageRef:
         """Raises ImageError saying which part is wrong."""
+        if len(text) > _LONGEST_TEXT:
+            raise _wrong(f"{text[:40]}…", f"it has {len(text)} characters, {_LONGEST_TEXT} at most")
+        if "://" in text:
+            raise _wrong(text, "a reference has no scheme such as https://")
         rest, at, digest = text.strip().partition("@")
         if at and not _DIGEST.fullmatch(digest):
             raise _wrong(text, f"the digest {digest!r} is not of the form sha256:<64 hex digits>")

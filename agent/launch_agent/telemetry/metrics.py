@@ -36,59 +36,63 @@ class Metrics:
         self._last_poll = float("-inf")
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        prefix = "launch_agent"
-        Gauge(f"{prefix}_info", "The agent's version.", ["version"], registry=self.registry).labels(
-            __version__
-        ).set(1)
+        info = Gauge("launch_agent_info", "The agent's version.", ["version"], registry=self.registry)
+        info.labels(__version__).set(1)
+        self._make_job_metrics()
+        self._make_backend_metrics()
+
+    def _make_job_metrics(self) -> None:
         self._jobs = Gauge(
-            f"{prefix}_jobs",
+            "launch_agent_jobs",
             "Runs that exist on their target resource, by state.",
             ["queue", "state"],
             registry=self.registry,
         )
         self._ended = Counter(
-            f"{prefix}_jobs_ended",
+            "launch_agent_jobs_ended",
             "Queue items that came to an end.",
             ["queue", "state", "reason"],
             registry=self.registry,
         )
-        self._poll = Histogram(
-            f"{prefix}_poll_duration_seconds",
-            "Time of one poll of all queues, the wait of a long poll included.",
-            buckets=_POLL_SECONDS,
-            registry=self.registry,
-        )
         self._step = Histogram(
-            f"{prefix}_launch_step_duration_seconds",
+            "launch_agent_launch_step_duration_seconds",
             "Time of one step of a launch.",
             ["step"],
             buckets=_LAUNCH_SECONDS,
             registry=self.registry,
         )
+        self._room = Gauge(
+            "launch_agent_room", "Jobs that could be taken from the queues now.", registry=self.registry
+        )
+        self._in_flight = Gauge(
+            "launch_agent_launches_in_flight",
+            "Jobs between their queue and their target resource.",
+            registry=self.registry,
+        )
+
+    def _make_backend_metrics(self) -> None:
+        self._poll = Histogram(
+            "launch_agent_poll_duration_seconds",
+            "Time of one poll of all queues, the wait of a long poll included.",
+            buckets=_POLL_SECONDS,
+            registry=self.registry,
+        )
         self._errors = Counter(
-            f"{prefix}_backend_errors",
+            "launch_agent_backend_errors",
             "Requests to the backend that failed.",
             ["operation", "kind"],
             registry=self.registry,
         )
         self._timestamp = Gauge(
-            f"{prefix}_last_poll_timestamp_seconds",
+            "launch_agent_last_poll_timestamp_seconds",
             "When the last successful poll ended; 0 before the first.",
             registry=self.registry,
         )
         Gauge(
-            f"{prefix}_last_poll_age_seconds",
+            "launch_agent_last_poll_age_seconds",
             "Seconds since the last successful poll; +Inf before the first.",
             registry=self.registry,
         ).set_function(lambda: self.poll_age(self._clock()))
-        self._room = Gauge(
-            f"{prefix}_room", "Jobs that could be taken from the queues now.", registry=self.registry
-        )
-        self._in_flight = Gauge(
-            f"{prefix}_launches_in_flight",
-            "Jobs between their queue and their target resource.",
-            registry=self.registry,
-        )
 
     def set_live(self, counts: Mapping[tuple[str, RunState], int]) -> None:
         """Replace the number of runs by (queue, state); pairs that are missing now are 0."""

@@ -37,6 +37,7 @@ HARMLESS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         # what runs
         "command": _any,
         "entrypoint": _any,
+        "pull": _any,
         "env": _any,
         "name": _any,
         "platform": _any,
@@ -60,6 +61,7 @@ HARMLESS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "memory-swappiness": _any,
         "pids-limit": _any,
         "shm-size": _any,
+        "tmpfs": _any,
         "ulimit": _any,
         # what makes it smaller
         "cap-drop": _any,
@@ -100,7 +102,9 @@ def demands(resource_args: Mapping[str, Any], *, secure_mode: bool) -> Iterator[
 
 
 def _items(value: Any) -> Sequence[Any]:
-    """The values of an option that may be given more than once; an empty list asks for nothing."""
+    """The values of an option that may be given more than once; null and an empty list ask for nothing."""
+    if value is None:
+        return ()
     return value if isinstance(value, list | tuple) else (value,)
 
 

@@ -1,4 +1,8 @@
-"""What any job may ask for, whatever its resource: entry points of its own, and schedulers of sweeps."""
+"""What any job may ask for, whatever its resource: entry points of its own, and schedulers of sweeps.
+
+A job on `local-process` runs as the agent does. That resource is off until the administrator turns it on, and
+whoever does so opens it to any entry point, unless `allow` has patterns for `entry-point`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ import shlex
 from collections.abc import Iterator
 
 from launch_agent.spec.model import Resource, RunSpec
-from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand
+from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand, Openings
 
+_KEY = "entry-point"
 _SCHEDULER_COMMAND = ("wandb", "scheduler")
 
 
-def demands(spec: RunSpec, *, secure_mode: bool, sweep_schedulers: bool) -> Iterator[Demand]:
+def demands(
+    spec: RunSpec, openings: Openings, *, secure_mode: bool, sweep_schedulers: bool
+) -> Iterator[Demand]:
     """What a job asks for beside its resource args."""
     entry_point = tuple(spec.overrides.entry_point)
     if spec.scheduler:
@@ -19,15 +26,15 @@ def demands(spec: RunSpec, *, secure_mode: bool, sweep_schedulers: bool) -> Iter
     elif entry_point and secure_mode:
         yield Demand(
             resource=spec.resource,
-            key="entry-point",
+            key=_KEY,
             path="overrides.entry_point",
             why=SECURE_WHY,
             closed=SECURE_CURE,
         )
-    elif entry_point and spec.resource == Resource.LOCAL_PROCESS:
+    elif entry_point and spec.resource == Resource.LOCAL_PROCESS and openings.names(spec.resource, _KEY):
         yield Demand(
             resource=spec.resource,
-            key="entry-point",
+            key=_KEY,
             path="overrides.entry_point",
             why="runs on the agent's own machine, with the agent's rights",
             values=(shlex.join(entry_point),),

@@ -83,8 +83,11 @@ def _system(value: Any) -> bool:
 
 
 def _foreign(value: Any) -> bool:
-    kind = _kind(value)
-    return kind != ("v1/Pod",) and any(fnmatchcase(kind[0], pattern) for pattern in FOREIGN_KINDS if kind)
+    """Whether this is an object of another kind than a workload; a macro could make it any kind."""
+    return any(
+        kind != "v1/Pod" and (has_macro(kind) or any(fnmatchcase(kind, each) for each in FOREIGN_KINDS))
+        for kind in _kind(value)
+    )
 
 
 def _kind(value: Any) -> tuple[str, ...]:
