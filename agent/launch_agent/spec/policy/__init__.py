@@ -60,15 +60,13 @@ _TABLES: Mapping[str, Callable[[RunSpec, Policy], Iterator[Demand]]] = MappingPr
 def check(spec: RunSpec, policy: Policy) -> None:
     """Raise Refused, naming everything that the policy refuses at once and how each is opened."""
     openings = Openings.of(policy.allow)
-    refused = [demand for demand in _demands(spec, policy, openings) if not openings.grant(demand)]
+    refused = [demand for demand in _demands(spec, policy) if not openings.grant(demand)]
     if refused:
         raise Refused(_message(refused), hint=_hint(refused[:_MOST_SHOWN]))
 
 
-def _demands(spec: RunSpec, policy: Policy, openings: Openings) -> Iterator[Demand]:
-    yield from job.demands(
-        spec, openings, secure_mode=policy.secure_mode, sweep_schedulers=policy.sweep_schedulers
-    )
+def _demands(spec: RunSpec, policy: Policy) -> Iterator[Demand]:
+    yield from job.demands(spec, secure_mode=policy.secure_mode, sweep_schedulers=policy.sweep_schedulers)
     table = _TABLES.get(spec.resource)
     if table is not None:
         yield from table(spec, policy)

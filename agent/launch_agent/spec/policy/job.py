@@ -1,7 +1,7 @@
 """What any job may ask for, whatever its resource: entry points of its own, and schedulers of sweeps.
 
-A job on `local-process` runs as the agent does. That resource is off until the administrator turns it on, and
-whoever does so opens it to any entry point, unless `allow` has patterns for `entry-point`.
+A job on `local-process` runs as the agent does. Turning that resource on lets the agent run jobs' own
+commands; commands that submitters make up are opened on top, by `entry-point`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import shlex
 from collections.abc import Iterator
 
 from launch_agent.spec.model import Resource, RunSpec
-from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand, Openings
+from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand
 
 _KEY = "entry-point"
 _SCHEDULER_COMMAND = ("wandb", "scheduler")
 
 
-def demands(
-    spec: RunSpec, openings: Openings, *, secure_mode: bool, sweep_schedulers: bool
-) -> Iterator[Demand]:
+def demands(spec: RunSpec, *, secure_mode: bool, sweep_schedulers: bool) -> Iterator[Demand]:
     """What a job asks for beside its resource args."""
     entry_point = tuple(spec.overrides.entry_point)
     if spec.scheduler:
@@ -31,7 +29,7 @@ def demands(
             why=SECURE_WHY,
             closed=SECURE_CURE,
         )
-    elif entry_point and spec.resource == Resource.LOCAL_PROCESS and openings.names(spec.resource, _KEY):
+    elif entry_point and spec.resource == Resource.LOCAL_PROCESS:
         yield Demand(
             resource=spec.resource,
             key=_KEY,

@@ -55,10 +55,6 @@ class Openings:
             }
         )
 
-    def names(self, resource: str, key: str) -> bool:
-        """Whether the administrator wrote the key at all, be it to open or to narrow it."""
-        return (_plain(resource), _plain(key)) in self._by_key
-
     def grant(self, demand: Demand) -> bool:
         """Whether the administrator opened what is asked for."""
         if demand.closed:
