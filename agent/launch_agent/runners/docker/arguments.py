@@ -14,6 +14,7 @@ from typing import Any
 
 from launch_agent.errors import SubmitRejected
 from launch_agent.runners.docker import values as v
+from launch_agent.runners.env import PAIRS_FORM, pairs
 from launch_agent.spec.docker_keys import canonical
 from launch_agent.spec.identity import MANAGED_BY, PREFIX
 
@@ -45,7 +46,6 @@ class _Option:
 
 _TEXT, _TEXTS, _NUMBER, _SWITCH = "a text", "a text or a list of texts", "a whole number", "true or false"
 _SIZE = "a size such as 512m or 16g"
-_PAIRS = "NAME=VALUE, a list of these, or a mapping"
 
 OPTIONS: Mapping[str, _Option] = {
     # what runs
@@ -53,14 +53,14 @@ OPTIONS: Mapping[str, _Option] = {
         "config.Entrypoint", v.words, "a program, or a list of a program and its arguments"
     ),
     "command": _Option("config.Cmd", v.words, "a list of arguments"),
-    "env": _Option("own.env", v.pairs, f"{_PAIRS}; a name alone would pass on the agent's own environment"),
+    "env": _Option("own.env", pairs, f"{PAIRS_FORM}; a name alone would pass on the agent's own environment"),
     "workdir": _Option("config.WorkingDir", v.text, "a path"),
     "user": _Option("config.User", v.text, "a user, or USER:GROUP"),
     "group-add": _Option("host.GroupAdd", v.texts, _TEXTS),
     "platform": _Option("own.platform", v.text, "a platform such as linux/amd64"),
     "pull": _Option("own.pull", v.text, "missing, always or never"),
     "name": _Option("own.name", v.text, "a name of letters, digits, '_', '.' and '-'"),
-    "label": _Option("own.labels", v.optional_pairs, _PAIRS),
+    "label": _Option("own.labels", v.optional_pairs, PAIRS_FORM),
     "hostname": _Option("config.Hostname", v.text, "a host name"),
     "domainname": _Option("config.Domainname", v.text, "a domain name"),
     "tty": _Option("config.Tty", v.switch, _SWITCH),
@@ -86,7 +86,7 @@ OPTIONS: Mapping[str, _Option] = {
     "blkio-weight": _Option("host.BlkioWeight", v.integer, "a whole number from 10 to 1000"),
     "oom-kill-disable": _Option("host.OomKillDisable", v.switch, _SWITCH),
     "oom-score-adj": _Option("host.OomScoreAdj", v.integer, _NUMBER),
-    "storage-opt": _Option("host.StorageOpt", v.pairs, _PAIRS),
+    "storage-opt": _Option("host.StorageOpt", pairs, PAIRS_FORM),
     "gpus": _Option("host.DeviceRequests", v.gpus, "all, a number, 'device=0,1', or a mapping of these"),
     # what it sees
     "volume": _Option(
@@ -110,7 +110,7 @@ OPTIONS: Mapping[str, _Option] = {
     "cap-add": _Option("host.CapAdd", v.texts, _TEXTS),
     "cap-drop": _Option("host.CapDrop", v.texts, _TEXTS),
     "security-opt": _Option("host.SecurityOpt", v.texts, _TEXTS),
-    "sysctl": _Option("host.Sysctls", v.pairs, _PAIRS),
+    "sysctl": _Option("host.Sysctls", pairs, PAIRS_FORM),
     "runtime": _Option("host.Runtime", v.text, "the name of a runtime"),
     "ipc": _Option("host.IpcMode", v.text, _TEXT),
     "pid": _Option("host.PidMode", v.text, _TEXT),

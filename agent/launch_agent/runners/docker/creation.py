@@ -20,13 +20,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launch_agent.runners.docker.arguments import Arguments
+from launch_agent.runners.env import merged
 from launch_agent.spec import identity
 from launch_agent.spec.model import RunRequest
 
-# Which run this is, and whose: what the agent says of it holds against the resource args.
-IDENTITY_KEYS = frozenset(
-    {"WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_ID"}
-)
 _BASE_URL = "WANDB_BASE_URL"
 _DESKTOP_HOST = "host.docker.internal"
 
@@ -52,7 +49,7 @@ def base_url_is_local(request: RunRequest) -> bool:
 def make(request: RunRequest, arguments: Arguments, *, network: str, desktop: bool) -> Creation:
     """`network` is the config's, empty where it names none; `desktop` is whether this is Docker Desktop."""
     host = dict(arguments.host)
-    env = _environment(request, arguments)
+    env = merged(request, arguments.env)
     if not host.get("NetworkMode"):
         if network:
             host["NetworkMode"] = network
@@ -81,14 +78,6 @@ def make(request: RunRequest, arguments: Arguments, *, network: str, desktop: bo
     return Creation(
         name=arguments.name or identity.object_name(request.identity), platform=arguments.platform, body=body
     )
-
-
-def _environment(request: RunRequest, arguments: Arguments) -> dict[str, str]:
-    ours = {**request.env, **{key: secret.reveal() for key, secret in request.secret_env.items()}}
-    theirs = {
-        key: value for key, value in arguments.env.items() if not (key in IDENTITY_KEYS and key in ours)
-    }
-    return {**ours, **theirs}
 
 
 def _on_desktop(url: str) -> str:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from launch_agent.runners.env import name, pairs, scalar
+
 Json = Any
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
@@ -19,7 +21,6 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
-_ENV_NAME = re.compile(r"[^=\0\s]+")
 
 
 def text(value: object) -> str:
@@ -82,46 +83,19 @@ def nano_cpus(value: object) -> int:
     return round(cpus * 1_000_000_000)
 
 
-def pairs(value: object) -> dict[str, str]:
-    """`K=V`, a list of them, or a mapping. A number or a switch as V becomes its text (`true`, `1`)."""
-    if isinstance(value, Mapping):
-        return {_name(key): _scalar(item) for key, item in value.items()}
-    result = {}
-    for item in texts(value):
-        key, equals, rest = item.partition("=")
-        if not equals:
-            raise ValueError("a name without a value")
-        result[_name(key)] = rest
-    return result
-
-
-def _name(key: object) -> str:
-    if not isinstance(key, str) or not _ENV_NAME.fullmatch(key):
-        raise ValueError
-    return key
-
-
-def _scalar(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, (str, int, float)) or "\0" in str(value):
-        raise ValueError
-    return str(value)
-
-
 def optional_pairs(value: object) -> dict[str, str]:
     """Like `pairs`, and a name alone has an empty value (labels)."""
     if isinstance(value, Mapping):
-        return {_name(key): "" if item is None else _scalar(item) for key, item in value.items()}
-    return {_name(item.partition("=")[0]): item.partition("=")[2] for item in texts(value)}
+        return {name(key): "" if item is None else scalar(item) for key, item in value.items()}
+    return {name(item.partition("=")[0]): item.partition("=")[2] for item in texts(value)}
 
 
 def ulimits(value: object) -> list[Json]:
     """`nofile=1024:4096`; one number is both limits."""
     result = []
-    for name, limits in pairs(value).items():
+    for limit, limits in pairs(value).items():
         soft, _, hard = limits.partition(":")
-        result.append({"Name": name, "Soft": int(soft), "Hard": int(hard or soft)})
+        result.append({"Name": limit, "Soft": int(soft), "Hard": int(hard or soft)})
     return result
 
 
