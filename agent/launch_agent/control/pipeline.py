@@ -124,6 +124,7 @@ class Pipeline:
             _log.exception("the launch of item %s met a bug in the agent", item, extra={"item": item})
             self.fail(ticket.identity, _bug(error, steps.stage))
         else:
+            _log.info("run %s is started", run.id, extra={"item": item})
             self._tracker.add(run, self._clock())
             self._journal.erase(item)
 

@@ -17,13 +17,16 @@ go on. The second ends the process at once. What was not finished is in the jour
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from launch_agent.clients.http import HttpSettings
 from launch_agent.config.model import AgentConfig
 from launch_agent.control.journal import Journal
 from launch_agent.control.loop import Agent, repeat
@@ -61,7 +64,12 @@ class Process:
         self._ended = threading.Event()
         self._wake = threading.Event()
         self.metrics = Metrics()
-        self.queues = queues or WandbQueues(config.base_url, config.api_key)
+        self.queues = queues or WandbQueues(
+            config.base_url,
+            config.api_key,
+            settings=HttpSettings(environment=os.environ),
+            hostname=socket.gethostname(),
+        )
         self.reports = Reports(self.queues, self.metrics)
         self.tracker = Tracker(
             self.queues,
@@ -127,6 +135,7 @@ class Process:
     def _drain(self) -> None:
         _log.info("draining: no more polls; waiting up to %g s for launches", self._config.drain_timeout)
         deadline = time.monotonic() + self._config.drain_timeout
+        self.queues.close()
         if not self.pool.wait_idle(deadline - time.monotonic()):
             _log.warning("%d launches go on at the next start of this agent", self.pool.in_flight)
         if not self.reports.wait_empty(max(0.0, deadline - time.monotonic())):
@@ -135,7 +144,6 @@ class Process:
         live = self.tracker.live()
         _log.info("the agent ends; %s", f"{live} runs go on" if live else "no run is left")
         self._ended.set()
-        self.queues.close()
 
     def _report(self) -> float:
         self.reports.wait_for_news(_REPORT_SECONDS)

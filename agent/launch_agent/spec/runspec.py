@@ -18,6 +18,7 @@ from launch_agent.spec.secret import Secret
 
 # What the official client writes into `uri` for a sweep's scheduler; only the beginning counts to its agent.
 SCHEDULER_URI = "placeholder-uri"
+_SCHEDULER_COMMAND = ("wandb", "scheduler")
 _RESOURCE_NAMES = {"gcp-vertex": "vertex"}
 # The characters that W&B refuses in a run id, and control characters, which no environment can carry.
 _RUN_ID = re.compile(r"[^/\\#?%:\x00-\x1f\x7f]{1,128}")
@@ -35,7 +36,10 @@ def parse(lease: Lease) -> RunSpec:
             "the job names a container image, and its resource 'local-process' runs no containers",
             hint="submit it to a queue for local-container or another container platform",
         )
-    command = resource == "local-process" and bool(_words(overrides, "overrides.entry_point"))
+    entry_point = _words(overrides, "overrides.entry_point")
+    # The official client marks any bare command with the scheduler's uri; what it runs tells them apart.
+    command = resource == "local-process" and bool(entry_point) and entry_point[:2] != _SCHEDULER_COMMAND
+    scheduler = scheduler and not command
     if not (image or job or scheduler or command):
         raise LaunchError(
             "the run spec names nothing to run",
@@ -59,7 +63,7 @@ def parse(lease: Lease) -> RunSpec:
         sweep_id=_text(raw, "sweep_id"),
         resume_count=_count(raw, "_resume_count"),
         overrides=Overrides(
-            entry_point=_words(overrides, "overrides.entry_point"),
+            entry_point=entry_point,
             args=_words(overrides, "overrides.args"),
             run_config=_mapping(overrides, "overrides.run_config"),
             files=_mapping(overrides, "overrides.files"),
