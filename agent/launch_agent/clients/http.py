@@ -149,17 +149,20 @@ class HttpClient:
         body: bytes | None = None,
         retry: Retry = ONCE,
         hold: float = 0.0,
+        usable: Callable[[Response], bool] = lambda _: True,
     ) -> Response:
         """Send one request, again as `retry` allows. `hold` is how many seconds longer the server may take.
 
-        Raises NoAnswer after the last attempt. A transient status of the last attempt is returned.
+        An answer that is not `usable` is treated like a transient status: an answer cut in its headers, or
+        the page of something in between, looks like a success. Raises NoAnswer after the last attempt; the
+        last attempt's answer is returned whatever it is.
         """
         start = self._clock()
         attempt = 0
         while True:
             attempt += 1
             answer = self._attempt(method, url, headers or {}, body, hold)
-            if isinstance(answer, Response) and answer.status not in TRANSIENT:
+            if isinstance(answer, Response) and answer.status not in TRANSIENT and usable(answer):
                 break
             if self._closed.is_set():
                 raise NoAnswer("the client is closed", sent=True)

@@ -150,6 +150,7 @@ class GraphQL:
                 body=body.encode(),
                 retry=retry,
                 hold=hold,
+                usable=_is_answer,
             )
         except NoAnswer as error:
             raise QueueUnavailable(
@@ -184,31 +185,23 @@ class GraphQL:
         A generator, so that the caller keeps what came before a document that raises QueueUnavailable.
         """
         position = 0
+        size = self._roots
         while position < len(roots):
-            chunk = roots[position : position + self._roots]
+            chunk = roots[position : position + size]
             document, variables, aliases = _document(kind, operation, chunk)
             answer = self.execute(
                 operation, document, variables, retry=retry, headers=headers, hold=hold, http=http
             )
-            if len(chunk) > 1 and self._must_shrink(answer, aliases, len(chunk)):
+            smaller = _smaller(answer, aliases)
+            if smaller:
+                log.info("the backend refuses %d operations in one request; trying %d", len(chunk), smaller)
+                size = smaller
                 continue
+            self._roots = min(self._roots, size)
             position += len(chunk)
             for alias in aliases:
                 fault = "" if answer.of(alias) is not None else answer.fault_of(alias)
                 yield RootAnswer(value=answer.of(alias), fault=fault, headers=answer.headers)
-
-    def _must_shrink(self, answer: Answer, aliases: Sequence[str], size: int) -> bool:
-        """Whether the server turned the document down for its size, before it did any of it."""
-        if answer.data and any(alias in answer.data for alias in aliases):
-            return False
-        if any(fault.too_much for fault in answer.faults):
-            self._roots = max(1, size // 2)
-        elif not answer.faults:
-            self._roots = 1  # it answered with none of our aliases: it does not know them
-        else:
-            return False
-        log.info("the backend does not take %d operations in one request; sending %d", size, self._roots)
-        return True
 
     def _understood(self, operation: str, url: str, response: Response) -> Answer:
         payload = _payload(response)
@@ -256,6 +249,17 @@ def shorten(text: str, longest: int) -> str:
     return f"{text[:head]} … {text[len(text) - (longest - 3 - head) :]}"
 
 
+def _smaller(answer: Answer, aliases: Sequence[str]) -> int:
+    """How many roots to send instead, where the server turned the document down for its size before it did
+    any of it; 0 where it did not."""
+    if len(aliases) == 1 or any(alias in answer.data for alias in aliases):
+        return 0
+    if any(fault.too_much for fault in answer.faults):
+        return len(aliases) // 2
+    # Neither our aliases nor a complaint: it does not know aliases.
+    return 0 if answer.faults else 1
+
+
 def _document(kind: str, operation: str, roots: Sequence[Root]) -> tuple[str, dict[str, Any], list[str]]:
     """The document, its variables and the key of each root in the answer. A single root has no alias."""
     if len(roots) == 1:
@@ -283,6 +287,10 @@ def _payload(response: Response) -> Mapping[str, Any] | None:
     if not isinstance(payload, Mapping) or not ("data" in payload or _has_faults(payload)):
         return None
     return payload
+
+
+def _is_answer(response: Response) -> bool:
+    return response.status in (401, 403) or _payload(response) is not None
 
 
 def _has_faults(payload: Mapping[str, Any] | None) -> bool:
