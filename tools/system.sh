@@ -11,7 +11,6 @@ docker|docker-cli docker.io|the Docker runner and its tests (the demo runs its j
 dockerd|docker.io|tests on a Docker engine of their own, where none answers already
 iptables|iptables|tests on a Docker engine of their own, where none answers already
 debootstrap|debootstrap|tests in a Debian base image (a smaller one is made of the Python at hand)
-docker-registry|docker-registry|tests that pull from a registry
 '
 
 # dockerd and iptables live in sbin, which a user's PATH need not hold.
@@ -28,12 +27,12 @@ missing() { # prints the lines of $needs whose program is not there
 
 install() { # one package after the other: a release that lacks one still gets the rest
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q >/dev/null || echo "warning: apt-get update failed; trying with the lists at hand" >&2
+    said=$(apt-get update -q 2>&1) || echo "warning: apt-get update failed; using the lists at hand: $said" >&2
     for package in $1; do
         apt-cache show "$package" >/dev/null 2>&1 || continue
         echo "installing $package"
-        apt-get install -q -y --no-install-recommends "$package" >/dev/null ||
-            echo "warning: apt-get install $package failed" >&2
+        said=$(apt-get install -q -y --no-install-recommends "$package" 2>&1) ||
+            echo "warning: apt-get install $package failed: $said" >&2
     done
 }
 
