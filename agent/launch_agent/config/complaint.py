@@ -1,7 +1,8 @@
 """What a JSON Schema validator found, in words for the person who wrote the file.
 
 A schema may carry `x-expects`, a phrase that says what a value must be where keywords say it badly
-(patterns, `not`). Values of keys that hold credentials are marked `writeOnly` and are never repeated.
+(patterns, `not`), and `x-missing`, what else would do in place of a missing key. Values of keys that hold
+credentials are marked `writeOnly` and are never repeated.
 """
 
 from __future__ import annotations
@@ -40,8 +41,20 @@ def complaints(error: Any) -> Iterator[Finding]:
         yield _wrong_value(error, path)
 
 
-def _finding(code: str, message: str, path: Path, *, hint: str = "", at_key: bool = False) -> Finding:
-    return Finding(severity=Severity.ERROR, code=code, message=message, path=path, hint=hint, at_key=at_key)
+def _finding(
+    code: str, message: str, path: Path, *, hint: str = "", meant: str = "", at_key: bool = False
+) -> Finding:
+    if meant:
+        hint = f"did you mean {meant!r}?"
+    return Finding(
+        severity=Severity.ERROR,
+        code=code,
+        message=message,
+        path=path,
+        hint=hint,
+        meant=meant,
+        at_key=at_key,
+    )
 
 
 def _unknown_keys(error: Any, path: Path) -> Iterator[Finding]:
@@ -50,18 +63,27 @@ def _unknown_keys(error: Any, path: Path) -> Iterator[Finding]:
         if key in known:
             continue
         meant = nearest(key, known)
-        hint = f"did you mean {meant!r}?" if meant else f"the keys here are {_listed(known)}" if known else ""
-        yield _finding("unknown-key", f"there is no key {key!r} here", (*path, key), hint=hint, at_key=True)
+        hint = f"the keys here are {_listed(known)}" if known else ""
+        yield _finding(
+            "unknown-key",
+            f"there is no key {key!r} here",
+            (*path, key),
+            hint=hint,
+            meant=meant,
+            at_key=True,
+        )
 
 
 def _missing_keys(error: Any, path: Path) -> Iterator[Finding]:
     kind = error.instance.get("type")
-    because = f" of type {kind!r}" if isinstance(kind, str) and len(kind) <= _LONGEST_SHOWN else ""
+    owner = repr(path[-1]) if path else "the file"
+    if isinstance(kind, str) and len(kind) <= _LONGEST_SHOWN:
+        owner += f" of type {kind!r}"
+    instead = error.schema.get("x-missing")
     for key in error.validator_value:
-        if key in error.instance:
-            continue
-        message = f"{path[-1]!r}{because} needs the key {key!r}" if path else f"the key {key!r} is missing"
-        yield _finding("missing-key", message, path, at_key=True)
+        if key not in error.instance:
+            message = f"{owner} needs {instead}" if instead else f"the key is missing; {owner} needs it"
+            yield _finding("missing-key", message, (*path, key), at_key=True)
 
 
 def _missing_companions(error: Any, path: Path) -> Iterator[Finding]:
@@ -70,21 +92,22 @@ def _missing_companions(error: Any, path: Path) -> Iterator[Finding]:
             continue
         for companion in companions:
             if companion not in error.instance:
-                message = f"{key!r} goes with {companion!r}, which is missing"
-                yield _finding("missing-key", message, (*path, key), at_key=True)
+                message = f"the key is missing; {key!r} needs it"
+                yield _finding("missing-key", message, (*path, companion), at_key=True)
 
 
 def _not_among(error: Any, path: Path) -> Finding:
     allowed = [str(value) for value in error.validator_value]
     value = error.instance
-    hint = ""
+    hint = meant = ""
     if isinstance(value, str):
         parts = [part.strip(" <>") for part in value.split("|")]
         if len(parts) > 1 and any(part in allowed for part in parts):
             hint = "the '|' separates alternatives: write one of them"
-        elif meant := nearest(value, allowed):
-            hint = f"did you mean {meant!r}?"
-    return _finding("wrong-value", f"must be one of {_listed(allowed)}, not {_shown(error)}", path, hint=hint)
+        else:
+            meant = nearest(value, allowed)
+    message = f"must be one of {_listed(allowed)}, not {_shown(error)}"
+    return _finding("wrong-value", message, path, hint=hint, meant=meant)
 
 
 def _wrong_value(error: Any, path: Path) -> Finding:

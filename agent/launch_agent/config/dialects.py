@@ -41,8 +41,9 @@ class Normal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spelling:
-    """An older way to write something. `apply` moves the value to its normal place; `severity` says how
-    lint mentions it (None: both spellings are equally good)."""
+    """An older way to write something. `new` is the way to write it now, empty where it means nothing any
+    more. `apply` moves the value to its normal place; `severity` says how lint mentions it (None: both
+    spellings are equally good)."""
 
     old: Path
     new: str
@@ -61,8 +62,10 @@ def normalise(raw: Mapping[str, Any]) -> Normal:
         if spelling.old[-1] not in holder:
             continue
         item = holder.pop(spelling.old[-1])
-        if spelling.severity is not None:
+        if spelling.new and spelling.severity is not None:
             _mention(normal, spelling)
+        elif spelling.severity is not None:
+            _mention_useless(normal, spelling)
         spelling.apply(normal, item)
     value.pop("registry", None)
     return normal
@@ -80,6 +83,17 @@ def _mention(normal: Normal, spelling: Spelling) -> None:
         spelling.old,
         f"{dotted(spelling.old)!r} is an older form",
         hint=f"the newer form is {spelling.new}",
+        at_key=True,
+    )
+
+
+def _mention_useless(normal: Normal, spelling: Spelling) -> None:
+    normal.say(
+        Severity.WARNING,
+        "unused-key",
+        spelling.old,
+        f"{spelling.old[-1]!r} has no effect: credentials are the environment's",
+        hint="remove it",
         at_key=True,
     )
 
@@ -228,7 +242,6 @@ def _check_names(normal: Normal, block: Mapping[str, Any], repository: str) -> N
         )
 
 
-_NOT_USED = "no key at all: credentials are the environment's"
 # Applied in this order: builder.destination is first, so that older forms are compared with it.
 SPELLINGS = (
     Spelling(old=("queue",), new="queues: [<name>]", apply=_queue, severity=Severity.WARNING),
@@ -245,7 +258,7 @@ SPELLINGS = (
         apply=_destination(("builder", "uri")),
         severity=Severity.WARNING,
     ),
-    Spelling(old=("registry", "credentials"), new=_NOT_USED, apply=_credentials, severity=Severity.WARNING),
-    Spelling(old=("builder", "credentials"), new=_NOT_USED, apply=_credentials, severity=Severity.WARNING),
+    Spelling(old=("registry", "credentials"), new="", apply=_credentials, severity=Severity.WARNING),
+    Spelling(old=("builder", "credentials"), new="", apply=_credentials, severity=Severity.WARNING),
     Spelling(old=("registry",), new="builder: {destination: …}", apply=_registry, severity=None),
 )

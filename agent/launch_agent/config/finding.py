@@ -23,14 +23,15 @@ class Severity(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """`code` is a stable word for the kind of finding (`unknown-key`); `path` leads to the value within its
-    document; `at_key` says that the key is meant, not its value; `line` and `column` count from 1, 0 where
-    the value does not come from a file."""
+    document; `meant` is the key or value that was probably meant; `at_key` says that the key is wrong, not
+    its value; `line` and `column` count from 1, 0 where the value does not come from a file."""
 
     severity: Severity
     code: str
     message: str
     path: Path = ()
     hint: str = ""
+    meant: str = ""
     at_key: bool = False
     line: int = 0
     column: int = 0
@@ -59,10 +60,11 @@ def _plain(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def stop(findings: Iterable[Finding], *, file: str) -> None:
+def stop(findings: Iterable[Finding], *, file: str, see: str = "") -> None:
     """Raise ConfigError for the first error among the findings, if there is one.
 
-    The first is the one that stands first in the file; its hint tells how many more there are.
+    The first is the one that stands first in the file; its hint tells how many more there are, and with
+    `see` how to see them.
     """
     errors = sorted(
         (finding for finding in findings if finding.severity is Severity.ERROR),
@@ -72,7 +74,7 @@ def stop(findings: Iterable[Finding], *, file: str) -> None:
         return
     first = errors[0]
     more = len(errors) - 1
-    rest = f"({more} more {'error' if more == 1 else 'errors'}: launch-agent lint shows all)" if more else ""
+    rest = f"({more} more {'error' if more == 1 else 'errors'}{see and f': {see}'})" if more else ""
     raise ConfigError(
         first.message,
         path=first.key,

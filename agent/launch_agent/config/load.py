@@ -57,7 +57,7 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     if file is not None:
         read = document.read(fetch(file), file=str(file))
         normal, found = examine(read)
-        stop(found, file=str(file))
+        stop(found, file=str(file), see="launch-agent lint shows all")
     value = {**normal.value, **_from_environment(env), **_from_flags(flags)}
     _apply_verbose(value, flags)
     filled = schema.fill(SCHEMA, value)
@@ -107,7 +107,7 @@ def examine(read: Document) -> tuple[Normal, list[Finding]]:
     if any(finding.severity is Severity.ERROR for finding in found):
         return Normal(value={}), schema.placed(found, read)
     normal = normalise(read.value)
-    normal.findings += checks.run(normal)
+    checks.run(normal)
     return normal, schema.placed(normal.findings, read)
 
 

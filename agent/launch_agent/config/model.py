@@ -128,6 +128,7 @@ def make(
             allow=policy["allow"],
             secure_mode=filled["secure_mode"],
             sweep_schedulers=policy["sweep-schedulers"],
+            protected_secrets=tuple(policy["protected-secrets"]),
         ),
         metrics=Metrics(host=filled["metrics"]["host"], port=filled["metrics"]["port"]),
         log=Log(**{key: filled["log"][key] for key in ("level", "format", "file")}),

@@ -75,7 +75,12 @@ def _validator(name: str) -> Any:
 def findings(name: str, value: Any, document: Document | None = None) -> list[Finding]:
     """Everything in which the value departs from the schema of that name, in the order of the file."""
     found = [finding for error in _validator(name).iter_errors(value) for finding in complaints(error)]
-    unique = {(finding.path, finding.code, finding.message): finding for finding in found}
+    misspelt = {(*finding.path[:-1], finding.meant) for finding in found if finding.meant}
+    unique = {
+        (finding.path, finding.code, finding.message): finding
+        for finding in found
+        if finding.code != "missing-key" or finding.path not in misspelt
+    }
     return placed(list(unique.values()), document)
 
 

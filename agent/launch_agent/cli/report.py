@@ -1,0 +1,151 @@
+"""Findings as text for people, JSON for programs, annotations for GitHub, SARIF for code scanning."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from launch_agent import __version__
+from launch_agent.config.finding import Finding, Severity
+
+Findings = Mapping[str, Sequence[Finding]]
+
+_HOME = "https://github.com/launch-agent/launch-agent"
+_GITHUB_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
+# One line for each code of a finding; SARIF viewers show it as the rule's name.
+RULES = {
+    "builder-advice": "Another builder suits this set-up better",
+    "contradiction": "Two values exclude each other",
+    "environment-inferred": "The cloud is known from an address only",
+    "images-stay": "Built images stay on one machine",
+    "missing-key": "A key is missing",
+    "no-queue": "The file names no queue",
+    "not-checked": "The file is of a kind that is not checked",
+    "older-form": "There is a newer way to write this",
+    "placeholder": "A placeholder is not filled in",
+    "plain-http": "Credentials travel unencrypted",
+    "refused-by-default": "Agents refuse this unless their policy allows it",
+    "said-twice": "One thing is said in two places",
+    "tag-ignored": "A tag has no effect here",
+    "unknown-key": "There is no such key",
+    "unknown-kind": "The file is of no known kind",
+    "unreadable": "The file cannot be read",
+    "unused-key": "A key has no effect here",
+    "wrong-level": "A key stands at the wrong level",
+    "wrong-type": "A value is of the wrong type",
+    "wrong-value": "A value is not among the possible ones",
+}
+
+
+def render(findings: Findings, form: str) -> str:
+    """The report in one of `FORMS`, without a final line feed; empty where the form has nothing to say."""
+    return FORMS[form](findings)
+
+
+def tally(findings: Findings) -> str:
+    """How many findings of which kind in how many files."""
+    counts = Counter(finding.severity for found in findings.values() for finding in found)
+    parts = [_plural(counts[severity], severity.value) for severity in Severity if counts[severity]]
+    return f"{_plural(len(findings), 'file')}: {', '.join(parts) or 'no findings'}"
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _text(findings: Findings) -> str:
+    lines = []
+    for file, found in findings.items():
+        for finding in found:
+            place = f"{file}:{finding.line}:{finding.column}" if finding.line else file
+            key = f"{finding.key}: " if finding.path else ""
+            lines.append(f"{place}: {finding.severity}: {key}{finding.message} [{finding.code}]")
+            if finding.hint:
+                lines.append(f"    hint: {finding.hint}")
+    return "\n".join(lines)
+
+
+def _json(findings: Findings) -> str:
+    rows = [
+        {
+            "file": file,
+            "line": finding.line,
+            "column": finding.column,
+            "severity": finding.severity.value,
+            "code": finding.code,
+            "key": finding.key,
+            "message": finding.message,
+            "hint": finding.hint,
+        }
+        for file, found in findings.items()
+        for finding in found
+    ]
+    return json.dumps({"version": 1, "files": list(findings), "findings": rows}, indent=2, ensure_ascii=False)
+
+
+def _github(findings: Findings) -> str:
+    """Workflow commands: https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
+    lines = []
+    for file, found in findings.items():
+        for finding in found:
+            place = f",line={finding.line},col={finding.column}" if finding.line else ""
+            title = _property(f"{finding.code}{f' at {finding.key}' if finding.path else ''}")
+            hint = f"\nhint: {finding.hint}" if finding.hint else ""
+            level = _GITHUB_LEVELS[finding.severity]
+            text = _data(finding.message + hint)
+            lines.append(f"::{level} file={_property(file)}{place},title={title}::{text}")
+    return "\n".join(lines)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _sarif(findings: Findings) -> str:
+    """SARIF 2.1.0 (OASIS), one run."""
+    codes = sorted({finding.code for found in findings.values() for finding in found})
+    rules = [{"id": code, "name": _pascal(code), "shortDescription": {"text": RULES[code]}} for code in codes]
+    results = [
+        _result(file, finding, codes.index(finding.code))
+        for file, found in findings.items()
+        for finding in found
+    ]
+    driver = {"name": "launch-agent lint", "version": __version__, "informationUri": _HOME, "rules": rules}
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    log = {
+        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [run],
+    }
+    return json.dumps(log, indent=2, ensure_ascii=False)
+
+
+def _result(file: str, finding: Finding, rule: int) -> dict[str, Any]:
+    place: dict[str, Any] = {"artifactLocation": {"uri": quote(file.removeprefix("./"))}}
+    if finding.line:
+        place["region"] = {"startLine": finding.line, "startColumn": finding.column}
+    location: dict[str, Any] = {"physicalLocation": place}
+    if finding.path:
+        location["logicalLocations"] = [{"fullyQualifiedName": finding.key}]
+    text = f"{finding.message} ({finding.hint})" if finding.hint else finding.message
+    return {
+        "ruleId": finding.code,
+        "ruleIndex": rule,
+        "level": finding.severity.value,
+        "message": {"text": text},
+        "locations": [location],
+    }
+
+
+def _pascal(code: str) -> str:
+    return "".join(part.capitalize() for part in code.split("-"))
+
+
+FORMS = {"text": _text, "json": _json, "github": _github, "sarif": _sarif}
