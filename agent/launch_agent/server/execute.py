@@ -1,0 +1,63 @@
+"""Runs one GraphQL request against the store, in a worker thread, from first read to commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import GraphQLError, execute_sync
+from sqlalchemy.exc import SQLAlchemyError
+
+from launch_agent.errors import LaunchError
+from launch_agent.server import documents
+from launch_agent.server.resolvers.context import Context
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The body of a GraphQL request."""
+
+    query: str
+    variables: Mapping[str, Any]
+    operation: str | None
+
+
+def run(request: Request, context: Context) -> dict[str, Any]:
+    """Answer a request: `{"data": …}`, `{"errors": …}` or both.
+
+    All that the request wrote is committed before this returns, so whoever sees the answer can rely on it.
+    """
+    document = documents.read(request.query)
+    if document.node is None or document.errors:
+        return {"errors": [_shown(error) for error in document.errors]}
+    try:
+        result = execute_sync(
+            documents.schema(),
+            document.node,
+            context_value=context,
+            variable_values=dict(request.variables),
+            operation_name=request.operation,
+        )
+        context.unit.commit()
+    except SQLAlchemyError as error:
+        _log.exception("a request could not be committed")
+        return {"data": None, "errors": [{"message": f"the database failed: {type(error).__name__}"}]}
+    finally:
+        context.unit.close()
+    answer: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        answer["errors"] = [_shown(error) for error in result.errors]
+    return answer
+
+
+def _shown(error: GraphQLError) -> dict[str, Any]:
+    """An error as clients see it: what we raised in our own words, what we did not expect without details."""
+    cause = error.original_error
+    if cause is None or isinstance(cause, GraphQLError | LaunchError):
+        return dict(error.formatted)
+    _log.error("a resolver failed", exc_info=cause)
+    return {**error.formatted, "message": f"the server failed at this: {type(cause).__name__}"}

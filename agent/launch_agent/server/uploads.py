@@ -1,0 +1,124 @@
+"""Files of runs over HTTP: uploads and downloads by signed URL, and the stream that a run reports through."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from launch_agent.server.filestore import TooLarge
+from launch_agent.server.http import Problem, authenticate, body_of, chunks_of, state_of
+from launch_agent.server.store import files as file_store
+from launch_agent.server.store import queues as queue_store
+from launch_agent.server.store import runs as run_store
+from launch_agent.server.store.rows import Viewer
+
+# File names of the stream, and what we call the lines that they carry.
+_STREAMS = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "output.log": "output"}
+_SUMMARY = "wandb-summary.json"
+
+
+async def put_file(request: Request) -> Response:
+    """PUT to a URL that createRunFiles gave."""
+    state = state_of(request)
+    run_id, name = await _checked(request, "PUT")
+    chunks = chunks_of(request, state.limits.upload)
+    try:
+        received = await state.files.receive(run_id, name, chunks, limit=state.limits.upload)
+    except TooLarge as error:
+        raise Problem(413, str(error)) from error
+
+    def note() -> bool:
+        with state.store.writing() as connection:
+            if run_store.find_by_id(connection, run_id) is None:
+                return False
+            row = file_store.FileRow(
+                run_id=run_id, name=name, size=received.size, md5=received.md5, updated_at=state.store.clock()
+            )
+            file_store.put(connection, row)
+            return True
+
+    if not await anyio.to_thread.run_sync(note):
+        raise Problem(404, "the run is gone")
+    return Response(status_code=200)
+
+
+async def get_file(request: Request) -> Response:
+    """GET a file of a run, by signed URL or with an API key."""
+    state = state_of(request)
+    run_id, name = await _checked(request, "GET")
+
+    def find() -> file_store.FileRow | None:
+        with state.store.reading() as connection:
+            return file_store.find(connection, run_id, name)
+
+    if await anyio.to_thread.run_sync(find) is None:
+        raise Problem(404, f"the run has no file {name!r}")
+    # As an attachment of no type: an uploaded page must not run in the browser of the one who looks at it.
+    return FileResponse(
+        state.files.path(run_id, name),
+        media_type="application/octet-stream",
+        filename=name.rpartition("/")[2],
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+
+
+async def _checked(request: Request, method: str) -> tuple[str, str]:
+    run_id, name = request.path_params["run_id"], request.path_params["name"]
+    query = request.query_params
+    signature, expires = query.get("signature", ""), query.get("expires", "")
+    if not state_of(request).files.is_signed(method, run_id, name, expires, signature):
+        if signature:
+            raise Problem(403, "the URL is not valid, or no longer; ask for a new one")
+        await authenticate(request)
+    return run_id, name
+
+
+async def file_stream(request: Request) -> Response:
+    """POST what a run has logged since the last time, and at the end that it is complete."""
+    viewer = await authenticate(request)
+    body = await body_of(request, state_of(request).limits.stream)
+    try:
+        told = json.loads(body)
+    except ValueError as error:
+        raise Problem(400, f"the body is not JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise Problem(400, "the body must be a JSON object")
+    stopped = await anyio.to_thread.run_sync(_store_stream, request, viewer, told)
+    return JSONResponse({"exitcode": None, "limits": {}, "stopped": stopped})
+
+
+def _store_stream(request: Request, viewer: Viewer, told: dict[str, Any]) -> bool:
+    state, where = state_of(request), request.path_params
+    now = state.store.clock()
+    with state.store.writing() as connection:
+        queue_store.ensure_project(connection, where["entity"], where["project"], now)
+        run, _ = run_store.ensure(
+            connection, where["entity"], where["project"], where["run"], user_id=viewer.id, now=now
+        )
+        columns: dict[str, Any] = {}
+        files = told.get("files")
+        for name, part in (files if isinstance(files, dict) else {}).items():
+            offset, content = _lines(part)
+            if name in _STREAMS:
+                run_store.put_lines(connection, run.id, _STREAMS[name], offset, content)
+            elif name == _SUMMARY and content:
+                columns["summary"] = content[-1]
+        if told.get("complete"):
+            code = told.get("exitcode")
+            columns["exit_code"] = code if isinstance(code, int) else None
+            columns["state"] = "finished" if code == 0 else "failed"
+        run_store.update(connection, run, now=now, **columns)
+    return run.stopped
+
+
+def _lines(part: Any) -> tuple[int, list[str]]:
+    """Offset and lines of one file's part. Raises Problem 400 where it is something else."""
+    if isinstance(part, dict):
+        offset, content = part.get("offset", 0), part.get("content", [])
+        if isinstance(offset, int) and offset >= 0 and isinstance(content, list):
+            return offset, [str(line) for line in content]
+    raise Problem(400, 'a file\'s part must be {"offset": number, "content": [lines]}')
