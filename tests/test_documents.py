@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +16,26 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(path.name for path in ROOT.glob("*.md"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+
+def make(*arguments: str) -> str:
+    """Run make and return what it prints. The tests may themselves run below make: it must not know."""
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"STAGES", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS"}
+    }
+    done = subprocess.run(
+        ["make", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -43,15 +64,10 @@ def test_commands_that_are_named_exist(name: str) -> None:
 def test_every_make_target_is_listed_by_help_and_can_be_planned() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert set(phony.split()) == TARGETS
-    listed = subprocess.run(
-        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
-    ).stdout
+    listed = make("-s", "help")
     assert {line.split()[0] for line in listed.splitlines()} == TARGETS
     for target in sorted(TARGETS):
-        planned = subprocess.run(
-            ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-        )
-        assert planned.returncode == 0, planned.stderr
+        make("-n", target)
 
 
 def test_the_hook_and_the_action_call_the_lint() -> None:

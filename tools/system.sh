@@ -11,6 +11,7 @@ docker|docker-cli docker.io|the Docker runner and its tests (the demo runs its j
 dockerd|docker.io|tests on a Docker engine of their own, where none answers already
 iptables|iptables|tests on a Docker engine of their own, where none answers already
 debootstrap|debootstrap|tests in a Debian base image (a smaller one is made of the Python at hand)
+docker-registry|docker-registry|tests that pull from a registry
 '
 
 # dockerd and iptables live in sbin, which a user's PATH need not hold.
