@@ -16,7 +16,7 @@ ARGS ?=
 STAGE := sh tools/stage.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test pytest unit lint format requirements bench lock interop-venv tools dist clean
+.PHONY: help venv demo test pytest unit lint format requirements bench lock interop-venv tools system dist clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -62,7 +62,9 @@ bench: $(DEV) ## measure, print, and store in benchmarks/results/
 	@$(MAKE) -s interop-venv
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-tools: ## the programs that tests use and pip cannot install (apt, as root on Debian; else names them)
+tools: system ## what the tests use and pip cannot install
+
+system: ## Debian's part of it: installed as root on Debian or Ubuntu, named with what is left out elsewhere
 	@sh tools/system.sh
 
 interop-venv: $(DEV) ## the real wandb client, in an environment of its own in the user's cache

@@ -66,14 +66,11 @@ def yaml_claims(text: str, path: str) -> Iterator[Claim]:
 
 
 def claims(root: Path) -> Iterator[Claim]:
-    """All claims below `tests/` and in the chart's own tests."""
-    for folder in (root / "tests", root / "charts"):
-        for file in sorted(folder.rglob("*")):
-            path = file.relative_to(root).as_posix()
-            if file.suffix == ".py":
-                yield from python_claims(file.read_text(encoding="utf-8"), path)
-            elif file.suffix == ".yaml":
-                yield from yaml_claims(file.read_text(encoding="utf-8"), path)
+    """All claims of the Python tests and of the chart's own."""
+    for file in sorted((root / "tests").rglob("*.py")):
+        yield from python_claims(file.read_text(encoding="utf-8"), file.relative_to(root).as_posix())
+    for file in sorted((root / "charts").rglob("*_test.yaml")):
+        yield from yaml_claims(file.read_text(encoding="utf-8"), file.relative_to(root).as_posix())
 
 
 def report(known: Mapping[str, Promise], made: Iterable[Claim], verbose: bool) -> Iterator[str]:
