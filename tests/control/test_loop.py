@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,15 @@ from tests.fakes.scripted_runner import ScriptedRunner
 class OneTarget(Targets):
     """Serves every resource with the one runner that the test holds."""
 
-    def __init__(self, runner: Runner, journal: Journal, options: dict[str, Any]) -> None:
-        super().__init__(options, journal)
+    def __init__(
+        self, runner: Runner, journal: Journal, options: dict[str, Any], made: Callable[[Runner], None]
+    ) -> None:
+        super().__init__(options, journal, made)
         self._one = runner
 
-    def runner(self, resource: str) -> Runner:
+    def _make(self, resource: str) -> Runner:
+        self._made(self._one)
+        self._journal.remember_resource(resource)
         return self._one
 
 
@@ -61,7 +65,12 @@ class Bench:
         self.tracker = Tracker(
             self.queues, self.reports, metrics, start_timeout=0, stop_timeout=60, log_tail=200
         )
-        targets = OneTarget(self.runner, self.journal, dict(self.config.runner))
+        targets = OneTarget(
+            self.runner,
+            self.journal,
+            dict(self.config.runner),
+            lambda runner: self.tracker.adopt(runner, self.config.name, self.now),
+        )
         self.pipeline = Pipeline(
             self.config,
             targets=targets,

@@ -83,16 +83,12 @@ class Agent:
 
     def recover(self) -> None:
         """Take up what an earlier process of this agent left: its runs, then its launches."""
-        for resource in self._targets.to_adopt_from():
+        for resource in self._targets.used_before():
             try:
-                runs = self._targets.runner(resource).adopt(self._config.name)
+                self._targets.runner(resource)
             except LaunchError as error:
-                # Asked again when a job of this resource comes; its runs go on meanwhile.
-                _log.warning("runs on %s cannot be looked for: %s", resource, error)
-                continue
-            for run in runs:
-                _log.info("run %s is adopted", run.id, extra={"item": run.identity.item_id})
-                self._tracker.add(run, self._clock())
+                # Adopted when the first job of this resource comes; the runs go on meanwhile.
+                _log.warning("runs on %s cannot be looked for yet: %s", resource, error)
         for entry in self._journal.pending():
             item = entry.lease.item_id
             if self._tracker.knows(item):
@@ -211,6 +207,8 @@ def repeat(
             pause = tick()
             failures = 0
         except QueueError as error:
+            if until.is_set():
+                return  # a long poll that was cut off by the drain
             failures += 1
             pause = max(_pause(interval, failures), getattr(error, "retry_after", 0.0))
             metrics.backend_error("poll", error)

@@ -7,7 +7,7 @@ imports its SDK.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from launch_agent import plugins
@@ -23,11 +23,18 @@ KINDS: Mapping[str, str] = {
 
 
 class Targets:
-    """The runners in use, by resource name. `options` is the config's `runner` part."""
+    """The runners in use, by resource name. `options` is the config's `runner` part; `made` is called with
+    each runner once, before its first job: runs of an earlier process may be there."""
 
-    def __init__(self, options: Mapping[str, Mapping[str, Any]], journal: Journal) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Mapping[str, Any]],
+        journal: Journal,
+        made: Callable[[Runner], None] = lambda runner: None,
+    ) -> None:
         self._options = options
         self._journal = journal
+        self._made = made
         self._runners: dict[str, Runner] = {}
         self._lock = threading.Lock()
 
@@ -38,9 +45,9 @@ class Targets:
                 self._runners[resource] = self._make(resource)
             return self._runners[resource]
 
-    def to_adopt_from(self) -> Sequence[str]:
-        """The resources on which runs of an earlier process may be."""
-        return sorted({*self._journal.known_resources(), *self._options})
+    def used_before(self) -> Sequence[str]:
+        """The resources that an earlier process of this agent started runs on."""
+        return self._journal.known_resources()
 
     def is_enabled(self, resource: str) -> bool:
         """Processes run with the agent's own rights and file system, so they are off unless turned on."""
@@ -56,5 +63,6 @@ class Targets:
         kind = KINDS.get(resource, resource)
         runner: Runner = plugins.load("runners", kind).create(self._options.get(resource, {}))
         runner.verify()
+        self._made(runner)
         self._journal.remember_resource(resource)
         return runner

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from launch_agent.control.reports import Reports
 from launch_agent.errors import LaunchError, QueueError
 from launch_agent.queues import QueueClient
-from launch_agent.runners import Run
+from launch_agent.runners import Run, Runner
 from launch_agent.spec.model import Failure, Notice, Outcome, RunIdentity, RunState, RunStatus, Stage
 from launch_agent.telemetry.metrics import Metrics
 
@@ -80,6 +80,13 @@ class Tracker:
         with self._lock:
             self._live.setdefault(run.identity.item_id, _Tracked(run=run, since=now))
         self._count()
+
+    def adopt(self, runner: Runner, agent: str, now: float) -> None:
+        """Follow the runs that an earlier process of this agent started. Raises RunnerError."""
+        for run in runner.adopt(agent):
+            if not self.knows(run.identity.item_id):
+                _log.info("run %s is adopted", run.id, extra={"item": run.identity.item_id})
+                self.add(run, now)
 
     def live(self, kind: str = "job") -> int:
         """How many runs of a kind have not ended."""

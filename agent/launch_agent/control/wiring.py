@@ -22,9 +22,10 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from launch_agent.clients.http import HttpSettings
 from launch_agent.config.model import AgentConfig
@@ -38,6 +39,7 @@ from launch_agent.control.tracker import Tracker
 from launch_agent.errors import QueueUnavailable
 from launch_agent.queues import QueueClient
 from launch_agent.queues.wandb import WandbQueues
+from launch_agent.spec.model import Resource
 from launch_agent.telemetry import log
 from launch_agent.telemetry.health import HealthServer
 from launch_agent.telemetry.metrics import Metrics
@@ -80,7 +82,11 @@ class Process:
             log_tail=config.log_tail,
             freed=self._wake.set,
         )
-        self.targets = Targets(config.runner, journal)
+        self.targets = Targets(
+            _runner_options(config),
+            journal,
+            made=lambda runner: self.tracker.adopt(runner, config.name, time.monotonic()),
+        )
         self.pool = LaunchPool(config.max_concurrent_launches)
         pipeline = Pipeline(
             config,
@@ -201,3 +207,10 @@ class Process:
             raise SystemExit(128 + number)
         self.draining.set()
         self._wake.set()
+
+
+def _runner_options(config: AgentConfig) -> dict[str, Mapping[str, Any]]:
+    """The config's options; runs of processes live in the state folder unless it says otherwise."""
+    own = {"work-dir": str(config.state_dir / "runs")}
+    processes = {**own, **config.runner.get(Resource.LOCAL_PROCESS, {})}
+    return {**config.runner, Resource.LOCAL_PROCESS.value: processes}
