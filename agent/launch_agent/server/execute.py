@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLError, execute_sync
+from graphql import DocumentNode, GraphQLError, NonNullTypeNode, execute_sync, get_operation_ast
 from sqlalchemy.exc import SQLAlchemyError
 
 from launch_agent.errors import LaunchError
 from launch_agent.server import documents
-from launch_agent.server.resolvers.context import Context
+from launch_agent.server.resolvers.context import LAUNCH_PROJECT, Context
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def run(request: Request, context: Context) -> dict[str, Any]:
             documents.schema(),
             document.node,
             context_value=context,
-            variable_values=dict(request.variables),
+            variable_values=_without_nulls(request.variables, document.node, request.operation, context),
             operation_name=request.operation,
         )
         context.unit.commit()
@@ -52,6 +52,21 @@ def run(request: Request, context: Context) -> dict[str, Any]:
     if result.errors:
         answer["errors"] = [_shown(error) for error in result.errors]
     return answer
+
+
+def _without_nulls(
+    variables: Mapping[str, Any], node: DocumentNode, operation: str | None, context: Context
+) -> dict[str, Any]:
+    """The variables, with defaults where a client sends null for a project or entity that it declares as
+    never null: official clients do, and mean their own."""
+    filled = dict(variables)
+    defaults = {"projectName": LAUNCH_PROJECT, "entityName": context.viewer.entity}
+    found = get_operation_ast(node, operation)
+    for declared in found.variable_definitions or () if found is not None else ():
+        name = declared.variable.name.value
+        if isinstance(declared.type, NonNullTypeNode) and filled.get(name) is None and name in defaults:
+            filled[name] = defaults[name]
+    return filled
 
 
 def _shown(error: GraphQLError) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The bytes of uploaded files, in a folder, and the signed URLs that lead to them.
 
-A URL names its method, run and file and carries an HMAC over them with its end: who has it needs no API key, as
-with the cloud stores that official clients are used to, and can do nothing else with it. On disk a file is
+A URL names its method, run and file and carries an HMAC over them with its end: who has it needs no API key,
+as with the cloud stores that official clients are used to, and can do nothing else with it. On disk a file is
 named by the hash of its name, so that a name can neither leave the folder nor be too long or collide by case.
 """
 
@@ -24,10 +24,6 @@ from launch_agent.errors import LaunchError
 # Official clients ask for a URL right before they use it.
 _VALID_SECONDS = 3600
 _LONGEST_NAME = 512
-
-
-class TooLarge(LaunchError):
-    """An upload that is larger than the server takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +63,8 @@ class FileStore:
         """Where the bytes of a file lie, or would."""
         return self.folder / run_id / hashlib.sha256(name.encode()).hexdigest()
 
-    async def receive(self, run_id: str, name: str, chunks: AsyncIterable[bytes], *, limit: int) -> Received:
-        """Write an upload; it takes its name only when all of it is on disk. Raises TooLarge."""
+    async def receive(self, run_id: str, name: str, chunks: AsyncIterable[bytes]) -> Received:
+        """Write an upload; it takes its name only when all of it is on disk."""
         target = self.path(run_id, name)
         await anyio.to_thread.run_sync(lambda: target.parent.mkdir(parents=True, exist_ok=True, mode=0o700))
         partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
@@ -77,16 +73,13 @@ class FileStore:
             async with await anyio.open_file(partial, "xb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > limit:
-                        raise TooLarge(f"uploading {name}: more than {limit} bytes")
                     md5.update(chunk)
                     await file.write(chunk)
                 await file.flush()
                 await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
             await anyio.to_thread.run_sync(partial.replace, target)
-        except BaseException:
+        finally:
             partial.unlink(missing_ok=True)
-            raise
         return Received(size=size, md5=md5.hexdigest())
 
 

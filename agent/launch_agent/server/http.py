@@ -53,7 +53,7 @@ def base_url(request: Request) -> str:
 
 
 async def chunks_of(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises Problem 413 where it says that it is, or turns out, longer than `limit`."""
+    """The body as it comes. Raises Problem 413 where it is longer than `limit`, by its header or in fact."""
     told = request.headers.get("content-length", "")
     too_large = Problem(413, f"the request is larger than {limit} bytes")
     if told.isdecimal() and int(told) > limit:

@@ -1,7 +1,7 @@
 """Wakes the requests that wait for something: an item in a queue, an order to an agent.
 
 Lives on the event loop alone, so it needs no lock. A waiter takes a ticket before it looks into the database;
-what happens between the look and the wait has a later ticket and ends the wait at once. So no wake-up is lost.
+what happens between the look and the wait has a later ticket and ends the wait at once: no wake-up is lost.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """A queue's configuration: how it is read, and how a job's own wishes are laid over it.
 
-Merge rule (one for every resource): maps are merged key by key, at every depth; anything else that the job sets,
-a list too, replaces the queue's value. Lists have no identity of their own, so merging them by position would
-surprise whoever reorders one.
+Merge rule (one for every resource): maps are merged key by key, at every depth; anything else that the job
+sets, a list too, replaces the queue's value. List entries have no identity, so merging them by position would
+surprise whoever reorders a list.
 
-Template variables: `{{name}}` in the queue's configuration stands for a value that the submitter gives and the
-variable's JSON Schema allows. A text that is nothing but `{{name}}` becomes the value itself, with its type;
-within a longer text the value is written out.
+Template variables: `{{name}}` in the queue's configuration stands for a value that the submitter gives and
+the variable's JSON Schema allows. A text that is nothing but `{{name}}` becomes the value itself, with its
+type; within a longer text the value is written out.
 """
 
 from __future__ import annotations

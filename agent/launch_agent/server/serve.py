@@ -158,8 +158,8 @@ class Server:
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        # The protocol is named because asyncio turns Nagle's algorithm off only where it is: without that, each
-        # answer waits 40 ms for the client's delayed acknowledgement.
+        # The protocol is named because asyncio turns Nagle's algorithm off only where it is: without that,
+        # each answer waits 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -9,7 +9,6 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from launch_agent.server.filestore import TooLarge
 from launch_agent.server.http import Problem, authenticate, body_of, chunks_of, state_of
 from launch_agent.server.store import files as file_store
 from launch_agent.server.store import queues as queue_store
@@ -26,10 +25,7 @@ async def put_file(request: Request) -> Response:
     state = state_of(request)
     run_id, name = await _checked(request, "PUT")
     chunks = chunks_of(request, state.limits.upload)
-    try:
-        received = await state.files.receive(run_id, name, chunks, limit=state.limits.upload)
-    except TooLarge as error:
-        raise Problem(413, str(error)) from error
+    received = await state.files.receive(run_id, name, chunks)
 
     def note() -> bool:
         with state.store.writing() as connection:
@@ -111,6 +107,8 @@ def _store_stream(request: Request, viewer: Viewer, told: dict[str, Any]) -> boo
             code = told.get("exitcode")
             columns["exit_code"] = code if isinstance(code, int) else None
             columns["state"] = "finished" if code == 0 else "failed"
+        elif run.initialised:
+            columns.update(state="running", exit_code=None)
         run_store.update(connection, run, now=now, **columns)
     return run.stopped
 

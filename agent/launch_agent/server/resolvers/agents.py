@@ -25,9 +25,9 @@ def resolve_agent(_root: Any, info: Info, *, id: str) -> AgentRow | None:  # noq
 
 
 @query.field("launchAgents")
-def resolve_agents(_root: Any, info: Info, *, entityName: str | None = None) -> list[AgentRow]:
+def resolve_agents(_root: Any, info: Info, **given: Any) -> list[AgentRow]:
     with context_of(info).unit.read() as connection:
-        return agent_store.list_agents(connection, entityName)
+        return agent_store.list_agents(connection, given.get("entityName"))
 
 
 @mutations.field("createLaunchAgent")

@@ -101,35 +101,13 @@ def pop(context: Context, given: Payload) -> Payload | None:
 @mutations.field("ackRunQueueItem")
 @mutation
 def ack(context: Context, given: Payload) -> Payload:
-    run_name = given["runName"]
+    with context.unit.read() as connection:
+        found = item_store.find(connection, given["runQueueItemId"])
+    if found is None:
+        return {"success": False}
     try:
         with context.unit.write() as connection:
-            found = item_store.find(connection, given["runQueueItemId"])
-            if found is None:
-                raise LeaseLost("the item is gone")
-            spec = json.loads(found.spec)
-            queue_store.ensure_project(connection, spec["entity"], spec["project"], context.now)
-            run, _ = run_store.ensure(
-                connection,
-                spec["entity"],
-                spec["project"],
-                run_name,
-                user_id=context.viewer.id,
-                now=context.now,
-            )
-            claim = item_store.claim(
-                connection,
-                found.id,
-                agent_id=given.get("launchAgentId"),
-                run_id=run.id,
-                run_name=run_name,
-                now=context.now,
-            )
-            if claim is Claim.LOST:
-                raise LeaseLost("the lease is over, or another run has the item")
-            if claim is Claim.NEW:
-                # A run may come again under its name, after a preemption or by its submitter's wish.
-                run_store.update(connection, run, now=context.now, state="pending", stopped=False)
+            _claim(context, connection, found, given)
     except LeaseLost:
         return {"success": False}
     return {"success": True}
@@ -216,6 +194,31 @@ def _push(context: Context, connection: Any, queue: QueueRow, given: Payload) ->
     )
     context.notify.add(queue_key(queue.id))
     return pushed
+
+
+def _claim(context: Context, connection: Any, item: ItemRow, given: Payload) -> None:
+    """Make the run that an item is claimed for (it can then be stopped before it reports itself), and claim.
+
+    Raises LeaseLost, which undoes the making of the run."""
+    spec = json.loads(item.spec)
+    owner = (spec["entity"], spec["project"])
+    queue_store.ensure_project(connection, *owner, context.now)
+    run, _ = run_store.ensure(
+        connection, *owner, given["runName"], user_id=context.viewer.id, now=context.now
+    )
+    claim = item_store.claim(
+        connection,
+        item.id,
+        agent_id=given.get("launchAgentId"),
+        run_id=run.id,
+        run_name=given["runName"],
+        now=context.now,
+    )
+    if claim is Claim.LOST:
+        raise LeaseLost("the lease is over, or another run has the item")
+    if claim is Claim.NEW:
+        # A run may come again under its name, after a preemption or by its submitter's wish.
+        run_store.update(connection, run, now=context.now, state="pending", stopped=False)
 
 
 def _end(context: Context, given: Payload, outcome: ItemState) -> bool:

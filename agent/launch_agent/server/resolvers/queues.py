@@ -23,6 +23,7 @@ from launch_agent.server.resolvers.viewer import entity_value
 from launch_agent.server.store import agents as agent_store
 from launch_agent.server.store import items as item_store
 from launch_agent.server.store import queues as queue_store
+from launch_agent.server.store.ids import number_of
 from launch_agent.server.store.rows import (
     AgentRow,
     ItemRow,
@@ -45,20 +46,18 @@ config = ObjectType("DefaultResourceConfig")
 
 @query.field("project")
 @query.field("model")
-def resolve_project(
-    _root: Any, info: Info, *, name: str | None = None, entityName: str | None = None
-) -> ProjectRow | None:
+def resolve_project(_root: Any, info: Info, *, name: str | None = None, **given: Any) -> ProjectRow | None:
     context = context_of(info)
     with context.unit.read() as connection:
         return queue_store.find_project(
-            connection, entityName or context.viewer.entity, name or LAUNCH_PROJECT
+            connection, given.get("entityName") or context.viewer.entity, name or LAUNCH_PROJECT
         )
 
 
 @query.field("launchQueues")
-def resolve_all_queues(_root: Any, info: Info, *, entityName: str | None = None) -> list[QueueRow]:
+def resolve_all_queues(_root: Any, info: Info, **given: Any) -> list[QueueRow]:
     with context_of(info).unit.read() as connection:
-        return queue_store.list_queues(connection, entityName)
+        return queue_store.list_queues(connection, given.get("entityName"))
 
 
 @project.field("entityName")
@@ -73,7 +72,7 @@ def resolve_project_entity(row: ProjectRow, _info: Info) -> Payload:
 
 @project.field("internalId")
 def resolve_internal_id(row: ProjectRow, _info: Info) -> str:
-    return row.id
+    return str(number_of(row.entity, row.name))
 
 
 @project.field("createdAt")

@@ -23,10 +23,10 @@ from launch_agent.server.resolvers.context import (
 )
 from launch_agent.server.store import queues as queue_store
 from launch_agent.server.store import runs as run_store
+from launch_agent.server.store.ids import number_of
 from launch_agent.server.store.rows import ProjectRow, RunRow, Viewer
 
 _ALPHABET = string.ascii_lowercase + string.digits
-_STATES_OVER = ("finished", "failed", "crashed", "killed", "preempted")
 
 # Official clients put the moment, and the word ERROR for standard error, before each line that they send.
 _LINE = re.compile(
@@ -62,12 +62,13 @@ def resolve_run(row: ProjectRow, info: Info, *, name: str) -> RunRow | None:
 
 
 @project.field("bucket")
-def resolve_bucket(row: ProjectRow, info: Info, *, name: str, missingOk: bool = False) -> RunRow | None:
+def resolve_bucket(row: ProjectRow, info: Info, *, name: str, **given: Any) -> RunRow | None:
     """What a client asks before it resumes a run: one that never reported itself is not there to resume."""
-    found = resolve_run(row, info, name=name)
+    with context_of(info).unit.read() as connection:
+        found = run_store.find(connection, row.entity, row.name, name)
     if found is not None and found.initialised:
         return found
-    if missingOk:
+    if given.get("missingOk"):
         return None
     raise GraphQLError(f"there is no run {name!r} in {row.entity}/{row.name}")
 
@@ -105,14 +106,13 @@ def upsert_bucket(context: Context, given: Payload) -> Payload:
     with context.unit.write() as connection:
         row = _addressed(context, connection, given)
         is_new = not row.initialised
-        state = given.get("state")
-        if state is None:
-            # By its id a finished run is only edited; by its name a job has started it again.
-            is_edit = row.state in _STATES_OVER and bool(given.get("id"))
-            state = row.state if is_edit and not is_new else "running"
-        columns: Payload = {"initialised": True, "state": state}
-        if state == "running":
-            columns["exit_code"] = None
+        columns: Payload = {"initialised": True}
+        # A client that ends a run tells its last words here, after it has told the end to the stream: what is
+        # over stays over. A run that starts again says so by its stream, or was claimed again before.
+        if given.get("state") is not None:
+            columns["state"] = given["state"]
+        elif is_new or row.state == "pending":
+            columns["state"] = "running"
         if given.get("config") is not None:
             columns["config"] = given["config"]
         if given.get("summaryMetrics") is not None:
@@ -220,6 +220,11 @@ def resolve_exit_code(row: RunRow, _info: Info) -> int | None:
     return row.exit_code
 
 
+@run.field("projectId")
+def resolve_project_id(row: RunRow, _info: Info) -> int:
+    return number_of(row.entity, row.project)
+
+
 @run.field("project")
 def resolve_project(row: RunRow, info: Info) -> ProjectRow | None:
     with context_of(info).unit.read() as connection:
@@ -244,19 +249,19 @@ def resolve_history(
     row: RunRow,
     info: Info,
     *,
-    minStep: int | None = None,
-    maxStep: int | None = None,
     samples: int | None = None,
+    **given: Any,
 ) -> list[str]:
+    first, end = given.get("minStep"), given.get("maxStep")
     with context_of(info).unit.read() as connection:
         found = run_store.lines(
             connection,
             row.id,
             "history",
             limit=page_size(samples, 500, 10_000),
-            after=minStep - 1 if minStep is not None else None,
+            after=first - 1 if first is not None else None,
         )
-    return [line for number, line in found if maxStep is None or number < maxStep]
+    return [line for number, line in found if end is None or number < end]
 
 
 @run.field("events")
@@ -284,7 +289,7 @@ def resolve_history_keys(row: RunRow, info: Info) -> Payload:
     with context_of(info).unit.read() as connection:
         last = run_store.count_lines(connection, row.id, "history") - 1
         tail = run_store.lines(connection, row.id, "history", limit=1, newest=True)
-    keys = {key: {"typeCounts": []} for _, line in tail for key in _json_map(line)}
+    keys: Payload = {key: {"typeCounts": []} for _, line in tail for key in _json_map(line)}
     return {"lastStep": last, "sets": [], "keys": keys}
 
 

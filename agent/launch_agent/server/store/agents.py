@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from launch_agent.server.store.ids import new_id
 from launch_agent.server.store.rows import AgentRow
 
 _agents = tables.agents
+# Official agents take their name for the id of a run of their own, and not everything can be in one.
+_NOT_LEGAL = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def create(
@@ -35,7 +38,7 @@ def create(
             id=agent_id,
             entity=entity,
             project=project,
-            name=name or f"{hostname}-{agent_id[-6:]}",
+            name=name or f"{_NOT_LEGAL.sub('-', hostname)[:64]}-{agent_id[-6:]}",
             hostname=hostname,
             version=version,
             config=config,

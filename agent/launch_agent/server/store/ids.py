@@ -16,6 +16,11 @@ def new_api_key() -> str:
     return secrets.token_hex(20)
 
 
+def number_of(entity: str, project: str) -> int:
+    """A number for a project, always the same: some clients insist on one. 48 bits."""
+    return int.from_bytes(hashlib.sha256(f"{entity}/{project}".encode()).digest()[:6])
+
+
 def digest_of(api_key: str) -> str:
     """What is stored of a key.
 

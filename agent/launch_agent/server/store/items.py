@@ -275,7 +275,7 @@ def counts(connection: Connection, queue_id: str) -> dict[str, int]:
         .where(_items.c.queue_id == queue_id)
         .group_by(_items.c.state)
     )
-    return {state: number for state, number in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def count_claimed(connection: Connection, agent_id: str) -> int:

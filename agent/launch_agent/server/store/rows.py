@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-# Seconds without a heartbeat after which an agent counts as lost. Agents send one at every tick, but a tick may
-# hold a long poll of a minute, and the backend may have been away.
+# Seconds without a heartbeat after which an agent counts as lost. Agents send one at every tick, but a tick
+# may hold a long poll of a minute, and the backend may have been away.
 LOST_AFTER = 180.0
 
 

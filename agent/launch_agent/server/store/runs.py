@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -135,8 +135,7 @@ def lines(
     if after is not None:
         query = query.where(_lines.c.number > after)
     query = query.order_by(_lines.c.number.desc() if newest else _lines.c.number).limit(limit)
-    found: Iterable[Row[Any]] = connection.execute(query).all()
-    rows = [(row.number, row.line) for row in found]
+    rows = [(row.number, row.line) for row in connection.execute(query)]
     return rows[::-1] if newest else rows
 
 

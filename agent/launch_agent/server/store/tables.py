@@ -1,8 +1,8 @@
 """The tables of the server, in SQLAlchemy Core; portable between SQLite and PostgreSQL.
 
-Moments are seconds since 1970 as floats (the server's clock is passed in, so tests can move it). Public ids are
-random texts: a database that is made anew must not hand out ids that an agent has seen before, since the
-agents name containers and Kubernetes objects after them. `items.seq` grows with every push and gives the order.
+Moments are seconds since 1970 as floats (the server's clock is passed in, so tests can move it). Public ids
+are random texts: a database that is made anew must not hand out ids that an agent has seen before, since
+agents name containers and Kubernetes objects after them. `items.seq` grows with every push: the order.
 """
 
 from __future__ import annotations
