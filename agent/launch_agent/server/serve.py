@@ -8,9 +8,9 @@ Used by `launch-agent server`, the demo and the tests alike.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -34,8 +34,6 @@ LEASE_SECONDS = 60.0
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _LEAST_KEY = 40
-
-_log = logging.getLogger(__name__)
 
 
 class Server:
@@ -138,14 +136,25 @@ class Server:
             self._uvicorn = self._thread = None
         self.store.close()
 
-    def serve(self) -> None:
-        """Serve in this thread until SIGINT or SIGTERM."""
-        with self._listen() as listener:
-            self._uvicorn = uvicorn.Server(self._config())
-            try:
-                self._uvicorn.run(sockets=[listener])
-            finally:
-                self.store.close()
+    def serve(self, on_start: Callable[[], None]) -> None:
+        """Serve until SIGINT or SIGTERM; `on_start` is called when requests are answered.
+
+        To be called in the main thread. Raises LaunchError where the server ends by itself.
+        """
+        ended = threading.Event()
+        before = {
+            number: signal.signal(number, lambda *_: ended.set())
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            with self:
+                on_start()
+                while not ended.wait(1.0):
+                    if self._thread is None or not self._thread.is_alive():
+                        raise LaunchError("the queue server ended by itself; its log says why")
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def __enter__(self) -> Self:
         self.start()
