@@ -38,6 +38,7 @@ def command(files: tuple[str, ...], form: str, strict: bool, kind: str) -> None:
     (with --strict, warnings too), 2 where a file is missing or cannot be read.
     """
     from launch_agent.cli import report
+    from launch_agent.config.document import LARGEST
     from launch_agent.config.finding import Severity
     from launch_agent.config.judge import Kind, judge
     from launch_agent.config.load import fetch
@@ -46,7 +47,7 @@ def command(files: tuple[str, ...], form: str, strict: bool, kind: str) -> None:
     findings = {}
     for file in _expand(files):
         stdin = file == _STDIN
-        data = sys.stdin.buffer.read() if stdin else fetch(Path(file))
+        data = sys.stdin.buffer.read(LARGEST + 1) if stdin else fetch(Path(file))
         name = "<stdin>" if stdin else file
         findings[name] = judge(data, file=name, kind=chosen)
     text = report.render(findings, form)

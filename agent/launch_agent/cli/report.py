@@ -79,6 +79,7 @@ def _json(findings: Findings) -> str:
             "key": finding.key,
             "message": finding.message,
             "hint": finding.hint,
+            "meant": finding.meant,
         }
         for file, found in findings.items()
         for finding in found

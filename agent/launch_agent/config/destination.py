@@ -58,7 +58,14 @@ class Destination:
 
 def parse(text: str) -> Destination:
     """Raises ImageError for what is no image repository."""
-    ref = ImageRef.parse(re.sub(r"^https?://", "", text.strip()).rstrip("/"))
+    plain = re.sub(r"^https?://", "", text.strip())
+    ref = ImageRef.parse(plain.rstrip("/"))
+    if not ref.host and "/" not in ref.path:
+        # Docker would take a host by itself for an image of its own library.
+        looks_like_host = "." in ref.path or plain.endswith("/") or plain != text.strip()
+        if looks_like_host:
+            hint = f"write {plain.rstrip('/')}/<name>"
+            raise ImageError(f"{text!r} names a registry and no repository", hint=hint)
     tag = ref.tag or ref.digest
     host, path = ref.host.lower(), ref.path
     if found := _ECR.fullmatch(host):
@@ -93,12 +100,3 @@ def of_ecr(*, account: str, region: str, repository: str) -> str:
     """The URI of an ECR repository from its parts; China has a domain of its own."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"{account}.dkr.ecr.{region}.{domain}/{repository}"
-
-
-def problem(text: str) -> str:
-    """What is wrong with the text as an image repository; empty where nothing is."""
-    try:
-        parse(text)
-    except ImageError as error:
-        return error.message
-    return ""

@@ -105,7 +105,8 @@ class _Builder:
         self._constructor = SafeConstructor()
         self._anchors: dict[str, _Node] = {}
         self._stack: list[tuple[_Node, bool]] = []
-        self._pending: list[tuple[str, int, int] | None] = []
+        # For each open mapping the key that waits for its value, its place, and whether it is a merge `<<`.
+        self._pending: list[tuple[str, int, int, bool] | None] = []
 
     def build(self, events: Iterator[Any]) -> _Node:
         root: _Node | None = None
@@ -171,9 +172,9 @@ class _Builder:
         if pending is None:
             self._pending[-1] = self._key(event, node, parent)
             return False
-        key, line, column = pending
+        key, line, column, is_merge = pending
         self._pending[-1] = None
-        if key == "<<" and not parent.keys.get("<<"):
+        if is_merge:
             parent.merges.append(node)
             return True
         parent.children[key] = node
@@ -181,7 +182,7 @@ class _Builder:
         parent.value[key] = node.value
         return True
 
-    def _key(self, event: Any, node: _Node, parent: _Node) -> tuple[str, int, int]:
+    def _key(self, event: Any, node: _Node, parent: _Node) -> tuple[str, int, int, bool]:
         line, column = _begin(event)
         if not isinstance(node.value, str):
             what = "a list or mapping" if isinstance(node.value, dict | list) else f"{node.value!r}"
@@ -193,7 +194,8 @@ class _Builder:
                 event,
                 "keep one of the two",
             )
-        return node.value, line, column
+        is_merge = node.value == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        return node.value, line, column, is_merge
 
     def _end(self, event: Any) -> None:
         node, _ = self._stack.pop()

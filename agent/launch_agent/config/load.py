@@ -6,6 +6,7 @@ findings at once.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -132,9 +133,10 @@ def _typed(part: Mapping[str, Any], text: str) -> Any:
     """The text as the type that the schema asks for; unchanged where it is none, for the schema to say."""
     cast = {"integer": int, "number": float}.get(str(part["type"]))
     try:
-        return cast(text) if cast else text
+        value = cast(text) if cast else text
     except ValueError:
         return text
+    return text if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _from_flags(flags: Flags) -> dict[str, Any]:

@@ -1,0 +1,209 @@
+"""The lint command from its arguments to its output and exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch_agent.cli import report
+from launch_agent.cli.lint import command
+from launch_agent.config.finding import Finding, Severity
+
+ROOT = Path(__file__).parents[2]
+GOOD = "queues: [gpu]\n"
+WARNS = "queue: gpu\n"
+BAD = "queues: [gpu]\nmax-job: 2\n"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def lint(*arguments: str, stdin: str | bytes = "") -> Result:
+    return CliRunner().invoke(command, arguments, input=stdin)
+
+
+def write(**files: str) -> None:
+    for name, text in files.items():
+        path = Path(name.replace("__", "/") + ".yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "strict", "code"),
+    [
+        (GOOD, True, 0),
+        (WARNS, False, 0),
+        (WARNS, True, 1),
+        (BAD, False, 1),
+        ("", False, 1),
+        ("max_jobs: 1", True, 0),
+    ],
+)
+def test_exit_codes(text: str, strict: bool, code: int) -> None:
+    write(file=text)
+    assert lint("file.yaml", *["--strict"] * strict).exit_code == code
+
+
+def test_text() -> None:
+    write(bad=BAD, good=GOOD)
+    result = lint("bad.yaml", "good.yaml")
+    assert result.stdout == (
+        "bad.yaml:2:1: error: max-job: there is no key 'max-job' here [unknown-key]\n"
+        "    hint: did you mean 'max_jobs'?\n"
+    )
+    assert result.stderr == "2 files: 1 error\n"
+
+
+def test_nothing_to_say() -> None:
+    write(good=GOOD)
+    result = lint("good.yaml")
+    assert (result.stdout, result.stderr) == ("", "1 file: no findings\n")
+
+
+def test_json() -> None:
+    write(bad=BAD, good=GOOD)
+    result = lint("bad.yaml", "good.yaml", "--format", "json")
+    assert json.loads(result.stdout) == {
+        "version": 1,
+        "files": ["bad.yaml", "good.yaml"],
+        "findings": [
+            {
+                "file": "bad.yaml",
+                "line": 2,
+                "column": 1,
+                "severity": "error",
+                "code": "unknown-key",
+                "key": "max-job",
+                "message": "there is no key 'max-job' here",
+                "hint": "did you mean 'max_jobs'?",
+                "meant": "max_jobs",
+            }
+        ],
+    }
+    assert result.stderr == ""
+
+
+def test_github() -> None:
+    write(**{"a,b": BAD})
+    assert lint("a,b.yaml", "--format", "github").stdout == (
+        "::error file=a%2Cb.yaml,line=2,col=1,title=unknown-key at max-job"
+        "::there is no key 'max-job' here%0Ahint: did you mean 'max_jobs'?\n"
+    )
+
+
+@given(st.text(), st.text(min_size=1))
+def test_no_text_breaks_out_of_an_annotation(text: str, file: str) -> None:
+    finding = Finding(severity=Severity.NOTE, code="no-queue", message=text, path=(text,), hint=text)
+    line = report.render({file: [finding]}, "github")
+    assert "\n" not in line
+    assert "\r" not in line
+    head, _, data = line.removeprefix("::").partition("::")
+    properties = dict(part.split("=", 1) for part in head.removeprefix("notice ").split(","))
+    assert _unescaped(properties["file"]) == file
+    assert _unescaped(data).startswith(text)
+
+
+def _unescaped(text: str) -> str:
+    for code, character in {"%2C": ",", "%3A": ":", "%0A": "\n", "%0D": "\r", "%25": "%"}.items():
+        text = text.replace(code, character)
+    return text
+
+
+def test_sarif() -> None:
+    write(**{"a b": BAD, "warns": WARNS, "empty": ""})
+    log = json.loads(lint("a b.yaml", "warns.yaml", "empty.yaml", "--format", "sarif").stdout)
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == ["older-form", "unknown-key", "unreadable"]
+    error, warning, unplaced = run["results"]
+    assert (error["level"], warning["level"], unplaced["level"]) == ("error", "warning", "error")
+    assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in run["results"])
+    place = error["locations"][0]["physicalLocation"]
+    assert place == {
+        "artifactLocation": {"uri": "a%20b.yaml"},
+        "region": {"startLine": 2, "startColumn": 1},
+    }
+    assert "region" not in unplaced["locations"][0]["physicalLocation"]
+
+
+def test_every_code_has_a_rule() -> None:
+    pattern = re.compile(r"\"([a-z]+-[a-z-]+|placeholder|contradiction|unreadable)\"")
+    used = set()
+    for path in (ROOT / "agent/launch_agent/config").glob("*.py"):
+        used |= set(pattern.findall(path.read_text(encoding="utf-8"))) & set(report.RULES)
+    assert used == set(report.RULES)
+    golden = (ROOT / "tests/golden/configs").glob("*/findings.txt")
+    seen = {code for file in golden for code in re.findall(r"\[([a-z-]+)\]$", file.read_text(), re.MULTILINE)}
+    assert seen <= set(report.RULES)
+
+
+def test_standard_input() -> None:
+    result = lint("-", stdin=BAD)
+    assert result.stdout.startswith("<stdin>:2:1: error: max-job")
+    assert lint("-", stdin=b"\xff").stdout.startswith("<stdin>:1:1: error: the byte 0xff is not UTF-8")
+
+
+def test_standard_input_is_not_read_without_end() -> None:
+    assert "larger than 1024 KiB" in lint("-", stdin="#" * 2_000_000).stdout
+
+
+def test_folders_and_patterns() -> None:
+    write(a=GOOD, sub__b=GOOD, sub__deep__c=BAD)
+    Path("sub/notes.txt").write_text("no config")
+    assert lint(".").stderr == "3 files: 1 error\n"
+    assert lint("sub").stderr == "2 files: 1 error\n"
+    assert lint("sub/**/*.yaml").stderr == "2 files: 1 error\n"
+    assert lint("*.yaml", "a.yaml", str(Path("a.yaml"))).stderr == "1 file: no findings\n"
+
+
+def test_a_file_whose_name_is_a_pattern() -> None:
+    write(**{"a[1]": BAD})
+    assert lint("a[1].yaml").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("*.yaml", "no file matches *.yaml"), ("empty", "the folder empty holds no .yaml, .yml or .json file")],
+)
+def test_nothing_to_read_is_wrong_usage(argument: str, message: str) -> None:
+    Path("empty").mkdir()
+    result = lint(argument)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_no_file_is_wrong_usage() -> None:
+    assert lint().exit_code == 2
+
+
+def test_the_kind_can_be_said() -> None:
+    write(file="namespace: jobs\n")
+    assert lint("file.yaml").exit_code == 0
+    assert lint("file.yaml", "--kind", "launch-config").exit_code == 1
+    write(both="queues: [gpu]\n")
+    assert lint("both.yaml", "--kind", "queue-config").exit_code == 1
+
+
+def test_values_files_are_left_alone() -> None:
+    write(values="launchConfig: |\n  queues: [gpu]\nagent: {}\n")
+    result = lint("values.yaml", "--strict")
+    assert result.exit_code == 0
+    assert "[not-checked]" in result.stdout
+
+
+@pytest.mark.req("CARD-9")
+def test_the_examples_are_in_order() -> None:
+    result = lint(
+        "--strict", str(ROOT / "examples" / "launch-configs"), str(ROOT / "examples" / "queue-configs")
+    )
+    assert (result.exit_code, result.stdout) == (0, "")
