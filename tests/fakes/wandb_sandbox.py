@@ -46,6 +46,7 @@ class WandbSandbox:
         self.folder = Path(tempfile.mkdtemp(prefix="wb-"))
         self._mark = uuid.uuid4().hex
         self._logs: list[IO[bytes]] = []
+        self._started: list[subprocess.Popen[bytes]] = []
         self.env = {
             "PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}",
             "LANG": "C.UTF-8",
@@ -103,7 +104,7 @@ class WandbSandbox:
         """Start a command that goes on; both streams go to the file `log` in the folder."""
         output = (self.folder / log).open("ab")
         self._logs.append(output)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env={**self.env, **(env or {})},
             cwd=self.folder,
@@ -112,6 +113,8 @@ class WandbSandbox:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def read(self, log: str) -> str:
         return (self.folder / log).read_text(errors="replace")
@@ -120,6 +123,9 @@ class WandbSandbox:
         """End every process that was started here, directly or not, and remove the folder."""
         for pid in self.pids():
             _end(pid)
+        for process in self._started:
+            process.kill()
+            process.wait(timeout=10)
         for output in self._logs:
             output.close()
         shutil.rmtree(self.folder, ignore_errors=True)
