@@ -46,7 +46,7 @@ lint: $(DEV) ## style, types, generated files and lock files
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { echo "run 'make format'" >&2; exit 1; }
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/mypy --no-error-summary --explicit-package-bases tools benchmarks tests/architecture
+	@$(BIN)/mypy --no-error-summary --explicit-package-bases tools schemas benchmarks tests/architecture
 	@$(BIN)/python schemas/bundle.py --check
 	@$(BIN)/python tools/locks.py
 
