@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.errors import QueueDenied, QueueError, QueueUnavailable
-from launch_agent.queues.graphql import Fault, OlderServer, Root, _document, error_of, shorten
+from launch_agent.queues.faults import Fault, OlderServer, error_of, shorten
+from launch_agent.queues.graphql import Root, _document
 
 
 @given(st.text(), st.integers(min_value=20, max_value=200))

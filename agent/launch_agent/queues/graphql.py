@@ -18,51 +18,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launch_agent.clients.http import ONCE, HttpClient, NoAnswer, Response, Retry
-from launch_agent.errors import QueueDenied, QueueError, QueueUnavailable
+from launch_agent.errors import QueueDenied, QueueUnavailable
+from launch_agent.queues.faults import KEY_HINT, Fault, error_of, fault_of, words
 from launch_agent.spec.secret import Secret
 
 log = logging.getLogger(__name__)
 
 # Not stated by any server. 25 roots halve a burst's round trips many times over and stay a small document.
 ROOTS_PER_DOCUMENT = 25
-_OLDER_SERVER = re.compile(
-    r"Cannot query field|Unknown argument|Unknown type|is not defined by type|Unknown field", re.IGNORECASE
-)
-_TOO_MUCH = re.compile(
-    r"complex|too (long|large|many|deep)|length|alias|depth|max(imum)? (number|tokens)", re.IGNORECASE
-)
-_DENIED = re.compile(
-    r"permission denied|unauthori[sz]ed|not authori[sz]ed|not logged in|unauthenticated|invalid api key"
-    r"|forbidden",
-    re.IGNORECASE,
-)
-_NOT_FOUND = re.compile(r"not found|no such|does not exist|unknown (launch )?agent", re.IGNORECASE)
-_TRANSIENT = re.compile(
-    r"internal|time[d ]?.?out|temporar|unavailable|try again|overload|deadlock|locked|rate limit"
-    r"|too many requests",
-    re.IGNORECASE,
-)
-_LONGEST_MESSAGE = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One entry of an answer's `errors`; `alias` is the root that it belongs to, empty for the document."""
-
-    message: str
-    alias: str = ""
-
-    @property
-    def older_server(self) -> bool:
-        return bool(_OLDER_SERVER.search(self.message))
-
-    @property
-    def too_much(self) -> bool:
-        return bool(_TOO_MUCH.search(self.message)) and not self.older_server
-
-    @property
-    def not_found(self) -> bool:
-        return bool(_NOT_FOUND.search(self.message))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +117,7 @@ class GraphQL:
             )
         except NoAnswer as error:
             raise QueueUnavailable(
-                f"{operation}: no answer from {url}: {error.reason}",
+                f"{words(operation)}: no answer from {url}: {error.reason}",
                 hint="is the base URL right, and does the network (proxy, CA bundle) let us out?",
             ) from error
         return self._understood(operation, url, response)
@@ -207,46 +170,23 @@ class GraphQL:
         payload = _payload(response)
         if response.status == 401 or (response.status == 403 and not _has_faults(payload)):
             raise QueueDenied(
-                f"{operation}: {url} does not accept the API key (HTTP {response.status})", hint=_KEY_HINT
+                f"{words(operation)}: {url} does not accept the API key (HTTP {response.status})",
+                hint=KEY_HINT,
             )
         if payload is None or response.status == 429 or response.status >= 500:
+            what = response.excerpt() or "nothing"
             raise QueueUnavailable(
-                f"{operation}: {url} answered HTTP {response.status}: {response.excerpt() or 'nothing'}",
+                f"{words(operation)}: {url} answered HTTP {response.status}: {what}",
                 hint=_status_hint(response),
                 retry_after=response.retry_after(self._wall()),
             )
-        faults = tuple(_fault(entry) for entry in payload.get("errors") or ())
+        faults = tuple(fault_of(entry) for entry in payload.get("errors") or ())
         if response.status == 403:
-            raise QueueDenied(f"{operation}: {faults[0].message}", hint=_KEY_HINT)
+            raise QueueDenied(f"{words(operation)}: {faults[0].message}", hint=KEY_HINT)
         data = payload.get("data")
         if not isinstance(data, Mapping):
             data = {}
         return Answer(data=data, faults=faults, headers=response.headers, attempts=response.attempts)
-
-
-class OlderServer(QueueError):
-    """The server does not know a field or argument that we asked for."""
-
-
-_KEY_HINT = "is WANDB_API_KEY (or the key file, or ~/.netrc) a key of this backend, and may it do this?"
-
-
-def error_of(operation: str, message: str) -> QueueError:
-    """The backend's refusal as the error of our tree that fits."""
-    if _TRANSIENT.search(message):
-        return QueueUnavailable(f"{operation}: the backend failed: {shorten(message, _LONGEST_MESSAGE)}")
-    text = f"{operation}: the backend refused: {shorten(message, _LONGEST_MESSAGE)}"
-    if _DENIED.search(message):
-        return QueueDenied(text, hint=_KEY_HINT)
-    return OlderServer(text) if _OLDER_SERVER.search(message) else QueueError(text)
-
-
-def shorten(text: str, longest: int) -> str:
-    """The text, with its middle cut out where it is longer: causes stand at either end."""
-    if len(text) <= longest:
-        return text
-    head = (longest - 5) * 2 // 3
-    return f"{text[:head]} … {text[len(text) - (longest - 3 - head) :]}"
 
 
 def _smaller(answer: Answer, aliases: Sequence[str]) -> int:
@@ -296,14 +236,6 @@ def _is_answer(response: Response) -> bool:
 def _has_faults(payload: Mapping[str, Any] | None) -> bool:
     faults = payload.get("errors") if payload else None
     return isinstance(faults, list) and len(faults) > 0
-
-
-def _fault(entry: Any) -> Fault:
-    if not isinstance(entry, Mapping):
-        return Fault(message=shorten(str(entry), _LONGEST_MESSAGE))
-    path = entry.get("path")
-    alias = str(path[0]) if isinstance(path, list) and path else ""
-    return Fault(message=shorten(str(entry.get("message") or entry), _LONGEST_MESSAGE), alias=alias)
 
 
 def _status_hint(response: Response) -> str:

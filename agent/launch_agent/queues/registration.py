@@ -11,7 +11,8 @@ from typing import Any
 from launch_agent.clients.http import Retry
 from launch_agent.errors import QueueDenied, QueueError
 from launch_agent.queues import Registration, operations
-from launch_agent.queues.graphql import GraphQL, OlderServer
+from launch_agent.queues.faults import OlderServer
+from launch_agent.queues.graphql import GraphQL
 
 # What our own server offers beyond the public protocol (`serverInfo.features`).
 OUTCOMES = "LAUNCH_ITEM_OUTCOMES"
@@ -33,21 +34,26 @@ class Backend:
 
 def introduce(graphql: GraphQL, registration: Registration, hostname: str = "") -> Backend:
     """Register the agent. Raises QueueDenied for a key that is not known, QueueError for missing queues."""
-    entity = default_entity(graphql, registration.entity)
+    entity = entity_of(viewer_of(graphql), registration.entity)
     queue_ids = _queue_ids(graphql, entity, registration.queues)
     features = features_of(graphql)
     agent_id = _create_agent(graphql, registration, entity, queue_ids, hostname, named=ITEM_LIST in features)
     return Backend(registration=registration, entity=entity, agent_id=agent_id, features=features)
 
 
-def default_entity(graphql: GraphQL, wanted: str = "") -> str:
-    """The entity that is meant: the one wanted, or the API key's own. Checks the key in either case."""
+def viewer_of(graphql: GraphQL) -> Mapping[str, Any]:
+    """Whose API key it is: `entity` and `username`, as far as they are told. Raises QueueDenied."""
     viewer = graphql.one("Viewer", operations.VIEWER, {}, retry=BRIEF).get("viewer")
     if not isinstance(viewer, Mapping):
         raise QueueDenied(
             f"{graphql.base_url} does not know the API key",
             hint="give a key of this backend by WANDB_API_KEY, a key file or ~/.netrc",
         )
+    return viewer
+
+
+def entity_of(viewer: Mapping[str, Any], wanted: str) -> str:
+    """The entity that is meant: the one wanted, or the API key's own."""
     entity = wanted or viewer.get("entity") or ""
     if not entity:
         raise QueueError("no entity is given, and the API key has no default one", hint="name an entity")

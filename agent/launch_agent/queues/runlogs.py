@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from launch_agent.clients.http import NoAnswer, Retry
 from launch_agent.errors import QueueError, QueueUnavailable
-from launch_agent.queues.graphql import OlderServer
+from launch_agent.queues.faults import OlderServer
 from launch_agent.queues.operations import PROJECT
 from launch_agent.queues.registration import BRIEF
 from launch_agent.queues.session import Session

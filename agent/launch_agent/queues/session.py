@@ -5,11 +5,13 @@ An agent does not need it; what it needs is `queues.wandb`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 from launch_agent.clients.http import HttpClient, HttpSettings
 from launch_agent.queues.graphql import GraphQL
-from launch_agent.queues.registration import ITEM_LIST, default_entity, features_of
+from launch_agent.queues.registration import ITEM_LIST, entity_of, features_of, viewer_of
 from launch_agent.spec.secret import Secret
 
 
@@ -24,9 +26,13 @@ class Session:
         self._wanted = entity
 
     @cached_property
+    def viewer(self) -> Mapping[str, Any]:
+        """Whose key it is. Raises QueueDenied where it is not known."""
+        return viewer_of(self.graphql)
+
+    @cached_property
     def entity(self) -> str:
-        """Raises QueueDenied where the key is not known."""
-        return default_entity(self.graphql, self._wanted)
+        return entity_of(self.viewer, self._wanted)
 
     @cached_property
     def features(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from launch_agent.clients.http import ONCE, Retry
 from launch_agent.errors import QueueError
-from launch_agent.queues.graphql import OlderServer
+from launch_agent.queues.faults import OlderServer
 from launch_agent.queues.operations import PROJECT
 from launch_agent.queues.registration import BRIEF, missing_queues, queues_of
 from launch_agent.queues.session import Session

@@ -29,16 +29,9 @@ from launch_agent.queues import (
     Registration,
     operations,
 )
+from launch_agent.queues.faults import OlderServer, error_of, shorten, words
 from launch_agent.queues.files import FailureFiles
-from launch_agent.queues.graphql import (
-    ROOTS_PER_DOCUMENT,
-    GraphQL,
-    OlderServer,
-    Root,
-    RootAnswer,
-    error_of,
-    shorten,
-)
+from launch_agent.queues.graphql import ROOTS_PER_DOCUMENT, GraphQL, Root, RootAnswer
 from launch_agent.queues.registration import BRIEF, OUTCOMES, Backend, introduce
 from launch_agent.spec.model import Lease, Notice, Outcome, RunIdentity
 from launch_agent.spec.secret import Secret
@@ -288,7 +281,7 @@ class WandbQueues:
             if answer.fault:
                 failed += 1
                 if failed == len(chunks):
-                    raise QueueUnavailable(f"{operation}: the backend failed: {answer.fault}")
+                    raise QueueUnavailable(f"{words(operation)}: the backend failed: {answer.fault}")
                 log.warning("%s of project %s: %s", operation, chunk[0].project, answer.fault)
                 continue
             project = answer.value or {}
