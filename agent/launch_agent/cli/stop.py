@@ -18,9 +18,12 @@ def command(item: str, queue: str, backend: Backend) -> None:
     with backend.session() as session:
         submissions = Submissions(session)
         found = submissions.find(item, queue)
-        submissions.stop(found)
+        if not found.has_ended:
+            submissions.stop(found)
     if backend.json:
-        echo_json({"item": found.id, "stop_requested": True})
+        echo_json({"item": found.id, "stop_requested": not found.has_ended})
+    elif found.has_ended:
+        click.echo(f"item {found.id} has ended already: {found.state}")
     elif found.run_id:
         click.echo(f"run {found.run_id} of item {found.id} is asked to stop")
     else:
