@@ -97,7 +97,7 @@ class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 16
+    request_queue_size = 64
 
     def __init__(
         self, address: tuple[str, int], answer: Callable[[str, str], tuple[int, str, bytes]]

@@ -95,7 +95,7 @@ class JsonLines(logging.Formatter):
             **_extra(record),
             "time": _time(record),
             "level": record.levelname.lower(),
-            "logger": record.name,
+            "logger": redact(record.name),
             "message": _message(record),
         }
         trace = _trace_lines(self, record)

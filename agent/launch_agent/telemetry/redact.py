@@ -17,7 +17,8 @@ from launch_agent.spec.secret import Secret
 MASK = "***"
 # Shorter texts would be found inside ordinary words.
 _SHORTEST = 6
-_NAME = r"[\w.-]*(?:api[_-]?key|password|passwd|secret[_-]?(?:access[_-]?)?key|access[_-]?key|token)"
+# No prefix such as `\w*`: it would make a long line without any name cost the square of its length.
+_NAME = r"(?:api[_-]?key|password|passwd|secret[_-]?(?:access[_-]?)?key|access[_-]?key|token)"
 _PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (

@@ -250,6 +250,11 @@ def test_ordinary_work_passes() -> None:
         judge({"metadata": {"labels": labels, "annotations": labels}, **place(pod)})
 
 
+def test_a_job_cannot_take_another_jobs_identity() -> None:
+    with pytest.raises(Refused, match="ties objects to queue items"):
+        judge({"spec": {"template": {"metadata": {"labels": {"launch-agent/run-id": "x"}}}}})
+
+
 def test_a_map_that_only_calls_itself_labels_hides_nothing() -> None:
     with pytest.raises(Refused, match="hostNetwork"):
         judge({"spec": {"labels": {"spec": {"hostNetwork": True}}}})
