@@ -10,6 +10,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.fixtures.docker"]
+
 # A first example pays for imports and schema compilation, and two cores may be shared: a deadline per example
 # would measure the machine.
 settings.register_profile("dev", deadline=None, max_examples=50)

@@ -10,6 +10,7 @@ Pitfall: the SDK switches the read timeout off for pulls; `Engine.request` puts 
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from launch_agent.errors import RunnerError
 CALL_TIMEOUT = 60.0
 # A pull is silent while a layer of many gigabytes is unpacked on a slow disk.
 PULL_SILENCE = 300.0
+_KNOCK_TIMEOUT = 5.0
 # As many calls as launches and status queries make at once; more would open a connection each.
 _CONNECTIONS = 32
 
@@ -61,7 +63,17 @@ def connect(host: str = "", *, silence: float = CALL_TIMEOUT) -> Engine:
         # The user's own ssh knows its keys and known hosts; the SDK's other way needs one more package.
         arguments["use_ssh_client"] = True
     with speaking(f"reach the Docker engine at {address}", address):
+        _knock(address)
         return Engine(address=address, silence=silence, version="auto", **arguments)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at a socket: the SDK would leave its own end of it open."""
+    for scheme in ("unix://", "http+unix://"):
+        if address.startswith(scheme):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(_KNOCK_TIMEOUT)
+                probe.connect(f"/{address.removeprefix(scheme).lstrip('/')}")
 
 
 def _address(host: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ _STDLIB_LEFT_OUT = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test", "tkinter", "turtledemo",
      "ensurepip", "lib2to3", "pydoc_data"}
 )  # fmt: skip
+# Extensions of what is left out, and CPython's own test extensions.
+_EXTENSION_LEFT_OUT = re.compile(r"(_tkinter|_test|_ctypes_test|_xxtestfuzz|xxlimited|xxsubtype)")
 _FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
@@ -96,6 +98,8 @@ def _standard_library() -> Iterator[Path]:
         for folder, names, files in os.walk(root):
             names[:] = sorted(set(names) - _STDLIB_LEFT_OUT - _config_folders(names))
             for file in sorted(files):
+                if _EXTENSION_LEFT_OUT.match(file):
+                    continue
                 yield Path(folder, file)
 
 

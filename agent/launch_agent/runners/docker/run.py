@@ -104,7 +104,7 @@ class DockerRun:
         size = 0
         with speaking(f"read the log of container {self._name}"):
             try:
-                for piece in self._host.engine().logs(self._container, stream=True, tail=tail):
+                for piece in self._host.engine().logs(self._container, stream=True, follow=False, tail=tail):
                     kept.append(piece)
                     size += len(piece)
                     while size - len(kept[0]) >= LONGEST_LOG:

@@ -31,6 +31,10 @@ from launch_agent.runners.docker.stopping import Stopper
 from launch_agent.spec import identity
 from launch_agent.spec.model import RunIdentity, RunRequest, RunState, RunStatus
 
+# An engine gives a name away some time before it can tell whose it is, and the other way round.
+_NAME_SECONDS = 30.0
+_NAME_PAUSE = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -81,11 +85,21 @@ class DockerRunner:
         creation = make(
             request, arguments, network=self._options.network, desktop=self._is_desktop(request, arguments)
         )
-        container = self._create(request, creation, arguments.pull or self._options.pull)
-        if container is None:
-            return self._join(request, creation)
-        self._start(container, creation.name)
-        return self._run(container, creation.name, request.identity, adopted=False)
+        pull = arguments.pull or self._options.pull
+        deadline = self._clock() + _NAME_SECONDS
+        while True:
+            container = self._create(request, creation, pull)
+            if container is not None:
+                self._start(container, creation.name)
+                return self._run(container, creation.name, request.identity, adopted=False)
+            if (run := self._join(request, creation)) is not None:
+                return run
+            if self._clock() > deadline:
+                raise RunnerError(
+                    f"the Docker engine says of {creation.name!r} both that it exists and that it does not",
+                    retryable=True,
+                )
+            time.sleep(_NAME_PAUSE)
 
     def adopt(self, agent: str) -> Sequence[DockerRun]:
         runs = []
@@ -162,10 +176,14 @@ class DockerRunner:
         wanted = creation.platform
         return not wanted or wanted == f"{found.get('Os')}/{found.get('Architecture')}"
 
-    def _join(self, request: RunRequest, creation: Creation) -> DockerRun:
-        """The name is taken: by an earlier try of the same queue item, or by something else."""
+    def _join(self, request: RunRequest, creation: Creation) -> DockerRun | None:
+        """The name is taken: by an earlier try of the same queue item, or by something else. None where the
+        container is not there (yet, or any more)."""
         with speaking(f"inspect container {creation.name}"):
-            found = self.engine().inspect_container(creation.name)
+            try:
+                found = self.engine().inspect_container(creation.name)
+            except NotFound:
+                return None
         whose = identity.from_labels(found["Config"]["Labels"] or {})
         wanted = request.identity
         if whose is None or (whose.item_id, whose.queue_entity) != (wanted.item_id, wanted.queue_entity):

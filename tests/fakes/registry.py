@@ -1,0 +1,61 @@
+"""A container registry on a loopback port: Debian's `docker-registry`, with or without a password."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.fakes.eventually import eventually
+
+USER, PASSWORD = "alibaba", "open sesame"
+# The bcrypt hash of PASSWORD; the registry knows no other kind.
+_HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n"
+
+
+class NoRegistry(Exception):
+    """Why there is no registry for the tests."""
+
+
+@contextmanager
+def registry(folder: Path, *, private: bool = False) -> Iterator[str]:
+    """`127.0.0.1:port` of a registry that keeps its blobs in `folder`. Docker takes a registry on a loopback
+    address without TLS. Raises NoRegistry where the program is not installed."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        raise NoRegistry("docker-registry is not installed (`make system`)")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "htpasswd").write_text(_HTPASSWD)
+    auth = f"auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n" if private else ""
+    (folder / "config.yml").write_text(
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/blobs}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '{address}'}}\n{auth}"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        eventually(lambda: _answers(address), within=20, what="the registry answers")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/v2/", timeout=2):
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code == 401
+    except OSError:
+        return False
