@@ -252,3 +252,10 @@ def test_an_internal_error_in_the_answer_is_an_outage(world: World) -> None:
     ):
         with pytest.raises(QueueUnavailable):
             call()
+
+
+def test_a_redirect_says_where_the_backend_is(world: World) -> None:
+    moved = fault_proxy.Reply(status=301, headers={"Location": "https://queue.example/graphql"})
+    world.proxy.always(lambda _request, _forward: moved)
+    with pytest.raises(QueueUnavailable, match=r"redirects to https://queue\.example"):
+        world.client.pop(["first"], 1)

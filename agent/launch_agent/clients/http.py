@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    LocationValueError,
     MaxRetryError,
     NameResolutionError,
     NewConnectionError,
@@ -213,10 +215,11 @@ class HttpClient:
                 preload_content=False,
             )
             return self._read(answer, deadline)
-        except (HTTPError, OSError) as error:
-            return _no_answer(error, urlsplit(url).netloc.rpartition("@")[2])
-        except ValueError as error:  # urllib3: a URL that cannot be parsed
+        except (LocationValueError, ValueError) as error:
             return NoAnswer(f"{url!r} is not an address: {error}", sent=False)
+        except (HTTPError, OSError) as error:
+            proxy = proxies.proxy_for(url, settings.environment)
+            return _no_answer(error, _place(url), _place(proxy))
 
     def _read(self, answer: urllib3.BaseHTTPResponse, deadline: float) -> Response | NoAnswer:
         """Read the body piecewise: the read timeout starts anew with each byte, the deadline does not."""
@@ -276,23 +279,33 @@ class HttpClient:
             ) from error
 
 
-def _no_answer(error: Exception, host: str) -> NoAnswer:
+def _place(url: str) -> str:
+    """Host and port of a URL, without a user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _no_answer(error: Exception, host: str, proxy: str) -> NoAnswer:
     """An error of urllib3 as one sentence, without object addresses."""
     if isinstance(error, MaxRetryError) and error.reason is not None:
         error = error.reason
     if isinstance(error, ProxyError):
-        inner = _no_answer(error.original_error, host)
+        inner = _no_answer(error.original_error, proxy, proxy)
         return NoAnswer(f"the proxy failed: {inner.reason}", sent=inner.sent)
     if isinstance(error, NameResolutionError):
         return NoAnswer(f"the name of {host} cannot be resolved", sent=False)
     if isinstance(error, NewConnectionError):
-        cause = error.__cause__ or error.__context__
-        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else "cannot connect"
-        return NoAnswer(f"{host}: {reason}", sent=False)
+        return NoAnswer(f"{host}: {_cause(error) or 'cannot connect'}", sent=False)
     if isinstance(error, ConnectTimeoutError):
         return NoAnswer(f"{host} did not take the connection in time", sent=False)
     if isinstance(error, ReadTimeoutError):
         return NoAnswer(f"{host} did not answer in time", sent=True)
     if isinstance(error, (urllib3.exceptions.SSLError, ssl.SSLError)):
         return NoAnswer(f"no trusted connection to {host}: {error}", sent=False)
-    return NoAnswer(f"the connection to {host} broke: {error}", sent=True)
+    return NoAnswer(f"the connection to {host} broke: {_cause(error) or error}", sent=True)
+
+
+def _cause(error: Exception) -> str:
+    """What the operating system said, wherever urllib3 keeps it."""
+    inside = (*error.args, error.__cause__, error.__context__)
+    found = (each for each in inside if isinstance(each, (OSError, HTTPException)))
+    return next((getattr(each, "strerror", None) or str(each) for each in found), "")

@@ -241,6 +241,8 @@ def _has_faults(payload: Mapping[str, Any] | None) -> bool:
 def _status_hint(response: Response) -> str:
     if response.status == 429:
         return "the backend limits the rate of requests; poll less often, or use fewer agents for one key"
+    if "location" in response.headers and 300 <= response.status < 400:
+        return f"it redirects to {response.headers['location']}: is that the base URL to set?"
     if response.status < 500:
         return "is this the API's address? It did not answer GraphQL"
     return ""
