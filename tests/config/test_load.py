@@ -80,6 +80,12 @@ def test_a_file_that_cannot_be_read_is_an_error(home: Path) -> None:
         loading.load(home / "loop.yaml", {"HOME": str(home)})
 
 
+def test_a_default_place_that_cannot_be_looked_at_is_an_error(home: Path) -> None:
+    (home / ".config").symlink_to(home / ".config")
+    error = refusal(home, flags=Flags(queues=("gpu",)))
+    assert error.message == "the file cannot be read: too many levels of symbolic links"
+
+
 def test_a_file_of_10_mb_is_refused_without_reading_it_all(home: Path) -> None:
     file = home / "large.yaml"
     with file.open("wb") as stream:
@@ -98,7 +104,7 @@ def test_environment_goes_before_file_and_flags_before_both(home: Path) -> None:
         "WANDB_LAUNCH_START_TIMEOUT": "0.5",
         "WANDB_BASE_URL": "https://environment.example.com/",
     }
-    config = load(home, text, **env)
+    config = load(home, text, None, **env)
     assert (config.entity, config.max_jobs, config.start_timeout) == ("environment", 2, 0.5)
     assert config.base_url == "https://environment.example.com"
     config = load(home, text, Flags(queues=("flag",), entity="flag", max_jobs=-1), **env)
@@ -122,7 +128,7 @@ def test_max_jobs_is_one_where_nobody_says_otherwise(home: Path) -> None:
     ],
 )
 def test_junk_in_the_environment_is_named(home: Path, variable: str, text: str, message: str) -> None:
-    error = refusal(home, "queues: [gpu]", **{variable: text})
+    error = refusal(home, "queues: [gpu]", None, **{variable: text})
     assert str(error).startswith(f"environment variable {variable}: must be ")
     assert message in error.message
 
@@ -232,6 +238,51 @@ def test_the_summary_is_json_without_secrets(home: Path) -> None:
         "environment": {"type": "azure"},
         "builder": {"type": "noop"},
     }
+
+
+def test_warnings_about_the_file_go_with_the_config(home: Path) -> None:
+    config = load(home, "queue: gpu\n")
+    file = home / ".config" / "wandb" / "launch-config.yaml"
+    assert config.warnings == (
+        f"{file}:1:1: queue: 'queue' is an older form (the newer form is queues: [<name>])",
+    )
+
+
+def test_a_user_without_a_home_has_the_root_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert loading.home_of({}) == Path("/")
+
+
+OLDER = [
+    ("type: ecr\nuri: {ecr}", "type: aws\nregion: us-east-1", "{ecr}"),
+    ("type: ecr\naccount_id: 123456789012\nrepo_name: jobs", "type: aws\nregion: us-east-1", "{ecr}"),
+    ("type: gcr\nuri: {gar}", "type: gcp\nregion: us-west1\nproject: p", "{gar}"),
+    ("type: gar\nrepository: r\nimage-name: i", "type: gcp\nregion: us-west1\nproject: p", "{gar}"),
+    ("type: acr\nuri: https://r.azurecr.io/jobs/", "type: azure", "r.azurecr.io/jobs"),
+]
+
+
+@pytest.mark.req("CON-1", "CFG-13", "CFG-21")
+@pytest.mark.parametrize(("registry", "environment", "destination"), OLDER)
+@pytest.mark.parametrize("older_form_too", [False, True])
+def test_both_dialects_mean_the_same(
+    home: Path, registry: str, environment: str, destination: str, older_form_too: bool
+) -> None:
+    names = {
+        "ecr": "123456789012.dkr.ecr.us-east-1.amazonaws.com/jobs",
+        "gar": "us-west1-docker.pkg.dev/p/r/i",
+    }
+    value: dict[str, Any] = {"queues": ["gpu"], "environment": yaml.safe_load(environment)}
+    registry_block = yaml.safe_load(registry.format(**names))
+    older = load(home, yaml.safe_dump({**value, "registry": registry_block}))
+    builder = {"destination": destination.format(**names)}
+    both = {"registry": registry_block} if older_form_too else {}
+    newer = load(home, yaml.safe_dump({**value, **both, "builder": builder}))
+    assert (older.builder, older.environment) == (newer.builder, newer.environment)
+    assert bool(newer.warnings) is older_form_too
 
 
 def test_importing_it_is_cheap() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from launch_agent.config import schema
 from launch_agent.errors import ConfigError
 
-IMAGE = {
+IMAGE: dict[str, Any] = {
     "entity": "e",
     "project": "p",
     "docker": {"docker_image": "repo/image:tag"},
@@ -20,7 +20,7 @@ IMAGE = {
     "overrides": {"run_config": {"lr": 0.1}, "args": ["--x", "1"], "entry_point": ["python", "t.py"]},
     "resource_args": {"kubernetes": {"spec": {"template": {"spec": {"containers": [{}]}}}}},
 }
-JOB = {
+JOB: dict[str, Any] = {
     "entity": "e",
     "project": "p",
     "job": "e/p/job-train:v3",
@@ -37,7 +37,7 @@ JOB = {
     "_wandb_api_key": "k" * 40,
     "key of a client to come": [1],
 }
-SCHEDULER = {
+SCHEDULER: dict[str, Any] = {
     "uri": "placeholder-uri-scheduler",
     "entity": "e",
     "project": "p",

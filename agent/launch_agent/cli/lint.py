@@ -33,9 +33,9 @@ _STDIN = "-"
 def command(files: tuple[str, ...], form: str, strict: bool, kind: str) -> None:
     """Check launch configs and queue configs.
 
-    FILE is a file, a folder (its .yaml, .yml and .json files, at any depth), a pattern such as
-    'conf/**/*.yaml', or - for standard input. The exit code is 0 where nothing is wrong, 1 where something is
-    (with --strict, warnings too), 2 where a file is missing or cannot be read.
+    FILE is a file, a folder (its .yaml, .yml and .json files at any depth, as far as they are configs), a
+    pattern such as 'conf/**/*.yaml', or - for standard input. The exit code is 0 where nothing is wrong, 1
+    where something is (with --strict, warnings too), 2 where a file is missing or cannot be read.
     """
     from launch_agent.cli import report
     from launch_agent.config.document import LARGEST
@@ -45,11 +45,11 @@ def command(files: tuple[str, ...], form: str, strict: bool, kind: str) -> None:
 
     chosen = None if kind == "auto" else Kind(kind)
     findings = {}
-    for file in _expand(files):
+    for file, named in _expand(files).items():
         stdin = file == _STDIN
         data = sys.stdin.buffer.read(LARGEST + 1) if stdin else fetch(Path(file))
         name = "<stdin>" if stdin else file
-        findings[name] = judge(data, file=name, kind=chosen)
+        findings[name] = judge(data, file=name, kind=chosen, named=named)
     text = report.render(findings, form)
     if text:
         click.echo(text)
@@ -60,24 +60,37 @@ def command(files: tuple[str, ...], form: str, strict: bool, kind: str) -> None:
         sys.exit(1)
 
 
-def _expand(patterns: tuple[str, ...]) -> list[str]:
-    """The files that the arguments mean, each once, in their order."""
-    files: dict[str, None] = {}
+def _expand(patterns: tuple[str, ...]) -> dict[str, bool]:
+    """The files that the arguments mean, each once, in their order; false for what was found in a folder."""
+    files: dict[str, bool] = {}
     for pattern in patterns:
         path = Path(pattern)
         if pattern == _STDIN or path.is_file():
-            found = [pattern]
+            found, named = [pattern], True
         elif path.is_dir():
-            found = sorted(
-                str(each) for each in path.rglob("*") if each.suffix in _SUFFIXES and each.is_file()
-            )
-            if not found:
-                raise click.UsageError(f"the folder {pattern} holds no .yaml, .yml or .json file")
+            found, named = _within(path), False
         else:
-            found = sorted(each for each in glob.glob(pattern, recursive=True) if Path(each).is_file())  # noqa: PTH207 - Path.glob takes no absolute pattern
-            if not found and not glob.has_magic(pattern):
+            # Path.glob takes no absolute pattern.
+            found, named = sorted(glob.glob(pattern, recursive=True)), True  # noqa: PTH207
+            found = [each for each in found if Path(each).is_file()]
+            if not glob.has_magic(pattern):
                 found = [pattern]  # reading it says why it cannot be read
             elif not found:
                 raise click.UsageError(f"no file matches {pattern}")
-        files.update(dict.fromkeys(found))
-    return list(files)
+        for file in found:
+            files[file] = files.get(file, False) or named
+    return files
+
+
+def _within(folder: Path) -> list[str]:
+    """The files of a folder that may be configs. Hidden folders hold other people's files."""
+    found = sorted(
+        str(path)
+        for path in folder.rglob("*")
+        if path.suffix in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise click.UsageError(f"the folder {folder} holds no .yaml, .yml or .json file")
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ RULES = {
     "refused-by-default": "Agents refuse this unless their policy allows it",
     "said-twice": "One thing is said in two places",
     "tag-ignored": "A tag has no effect here",
+    "too-many": "There is more to say than is shown",
     "unknown-key": "There is no such key",
     "unknown-kind": "The file is of no known kind",
     "unreadable": "The file cannot be read",
@@ -129,7 +131,7 @@ def _sarif(findings: Findings) -> str:
 
 
 def _result(file: str, finding: Finding, rule: int) -> dict[str, Any]:
-    place: dict[str, Any] = {"artifactLocation": {"uri": quote(file.removeprefix("./"))}}
+    place: dict[str, Any] = {"artifactLocation": {"uri": _uri(file)}}
     if finding.line:
         place["region"] = {"startLine": finding.line, "startColumn": finding.column}
     location: dict[str, Any] = {"physicalLocation": place}
@@ -143,6 +145,11 @@ def _result(file: str, finding: Finding, rule: int) -> dict[str, Any]:
         "message": {"text": text},
         "locations": [location],
     }
+
+
+def _uri(file: str) -> str:
+    path = PurePosixPath(file)
+    return path.as_uri() if path.is_absolute() else quote(str(path))
 
 
 def _pascal(code: str) -> str:

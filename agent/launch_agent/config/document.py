@@ -22,7 +22,8 @@ from launch_agent.errors import ConfigError
 # 1 MiB: a Kubernetes ConfigMap holds no more, so no config that can be deployed is longer.
 LARGEST = 1024 * 1024
 _DEEPEST = 64
-_MOST_VALUES = 100_000
+# Aliases counted as often as they are used. The largest config with a use is a hundredth of it.
+_MOST_VALUES = 10_000
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -213,7 +214,9 @@ class _Builder:
         node.depth = 1 + max((child.depth for child in node.children.values()), default=0)
         node.done = True
         if node.size > _MOST_VALUES:
-            raise self._error(f"aliases make more than {_MOST_VALUES:,} values of the file", event)
+            raise self._error(
+                f"the file holds more than {_MOST_VALUES:,} values, each alias counted in full", event
+            )
         if node.depth + len(self._stack) > _DEEPEST:
             raise self._error(f"values are nested more than {_DEEPEST} deep", event)
 

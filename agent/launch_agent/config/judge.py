@@ -21,39 +21,44 @@ class Kind(StrEnum):
     QUEUE_CONFIG = "queue-config"
 
 
-def judge(data: bytes, *, file: str, kind: Kind | None = None) -> list[Finding]:
-    """Every finding in the order of the file; None tells the kind by the file's keys."""
+def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = True) -> list[Finding]:
+    """Every finding in the order of the file; `kind` None tells the kind by the file's keys.
+
+    `named` is false for a file that was found in a folder: where its keys say nothing, it is left alone.
+    """
     try:
         read = document.read(data, file=file)
     except ConfigError as error:
         return [_unreadable(error)]
     value = read.value
-    if kind is None:
-        kind = kind_of(value)
-    if isinstance(value, dict) and "launchConfig" in value and "launchConfig" not in _launch_keys():
-        note = Finding(
-            severity=Severity.NOTE,
-            code="not-checked",
-            message="this looks like a chart's values file; its keys are not checked",
-            hint="check what stands below launchConfig as a file of its own",
+    kind = kind or kind_of(value)
+    if isinstance(value, dict) and "launchConfig" in value:
+        what = "this looks like a chart's values file; its keys are not checked"
+        return schema.placed(
+            [_not_checked(what, "check what is below launchConfig as a file of its own")], read
         )
-        return schema.placed([note], read)
-    if kind is Kind.LAUNCH_CONFIG or not isinstance(value, dict):
+    if kind is None and not named:
+        return schema.placed([_not_checked("these are no keys of a launch config or queue config", "")], read)
+    if kind is not Kind.QUEUE_CONFIG or not isinstance(value, dict):
         _, found = load.examine(read)
         return _with_advice(value, found, read)
-    found = placeholder.findings(value)
+    found = placeholder.findings(value, free=True)
     unset = {finding.path for finding in found}
     found += [finding for finding in queue.findings(value) if finding.path not in unset]
     return schema.placed(found, read)
 
 
-def kind_of(value: Any) -> Kind:
-    """A queue config has the keys of one and none of a launch config's."""
-    if not isinstance(value, Mapping) or not value or _launch_keys() & value.keys():
+def kind_of(value: Any) -> Kind | None:
+    """The kind by the keys; None where they are nobody's."""
+    if not isinstance(value, Mapping):
+        return None
+    if _launch_keys() & value.keys():
         return Kind.LAUNCH_CONFIG
-    if queue.is_wrapped(value) or queue.resource_of(value):
-        return Kind.QUEUE_CONFIG
-    return Kind.LAUNCH_CONFIG
+    return Kind.QUEUE_CONFIG if queue.is_wrapped(value) or queue.resource_of(value) else None
+
+
+def _not_checked(message: str, hint: str) -> Finding:
+    return Finding(severity=Severity.NOTE, code="not-checked", message=message, hint=hint)
 
 
 def _launch_keys() -> frozenset[str]:

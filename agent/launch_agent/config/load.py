@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,11 +55,16 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     """
     flags = flags or Flags()
     file = find(path, env)
-    normal = Normal(value={})
+    normal, warnings = Normal(value={}), tuple[str, ...]()
     if file is not None:
         read = document.read(fetch(file), file=str(file))
         normal, found = examine(read)
         stop(found, file=str(file), see="launch-agent lint shows all")
+        warnings = tuple(
+            f"{file}:{each.line}:{each.column}: {each.key}: {each.message} ({each.hint or each.code})"
+            for each in found
+            if each.severity is Severity.WARNING
+        )
     value = {**normal.value, **_from_environment(env), **_from_flags(flags)}
     _apply_verbose(value, flags)
     filled = schema.fill(SCHEMA, value)
@@ -73,16 +79,21 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     home = home_of(env)
     filled["state-dir"] = _expand(filled["state-dir"], home)
     secret = key.find(filled["base_url"], filled.get("api-key-file", ""), file, env, home)
-    return model.make(filled, normal.destination, normal.repository, secret)
+    config = model.make(filled, normal.destination, normal.repository, secret)
+    return replace(config, warnings=warnings)
 
 
 def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
     """The file to read: as given, in the given folder, or at the default place if there is one."""
-    if path is None:
-        default = home_of(env) / ".config" / "wandb" / FILE_NAME
-        return default if default.exists() else None
-    path = Path(_expand(str(path), home_of(env)))
-    return path / FILE_NAME if path.is_dir() else path
+    wanted = path or Path("~/.config/wandb") / FILE_NAME
+    wanted = Path(_expand(str(wanted), home_of(env)))
+    try:
+        is_folder = stat.S_ISDIR(wanted.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return wanted if path else None
+    except OSError as error:
+        raise _unreadable(wanted, error) from error
+    return wanted / FILE_NAME if is_folder else wanted
 
 
 def fetch(file: Path) -> bytes:
@@ -93,8 +104,12 @@ def fetch(file: Path) -> bytes:
     except FileNotFoundError as error:
         raise ConfigError("there is no such file", file=str(file), hint="check the path") from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"the file cannot be read: {reason}", file=str(file)) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: OSError) -> ConfigError:
+    reason = (error.strerror or str(error)).lower()
+    return ConfigError(f"the file cannot be read: {reason}", file=str(file))
 
 
 def examine(read: Document) -> tuple[Normal, list[Finding]]:
@@ -113,7 +128,13 @@ def examine(read: Document) -> tuple[Normal, list[Finding]]:
 
 
 def home_of(env: Mapping[str, str]) -> Path:
-    return Path(env["HOME"]) if env.get("HOME") else Path.home()
+    """The home folder; the root folder for a user that has none, as in a container with a made-up user id."""
+    if env.get("HOME"):
+        return Path(env["HOME"])
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def _expand(text: str, home: Path) -> str:

@@ -84,6 +84,8 @@ class AgentConfig:
     policy: Policy
     metrics: Metrics
     log: Log
+    # What the config file was warned about, to be logged once there is a log.
+    warnings: Sequence[str] = ()
 
 
 def make(

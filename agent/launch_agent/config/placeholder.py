@@ -12,17 +12,20 @@ _PLACEHOLDER = re.compile(r"<([^<>\n]{1,80})>")
 _FREE = frozenset({"kaniko-config"})
 
 
-def findings(value: Any, path: Path = ()) -> list[Finding]:
-    """One finding for each value that holds a placeholder, keys included."""
-    if isinstance(value, dict):
-        return [finding for key, item in value.items() for finding in findings(item, (*path, key))]
-    if isinstance(value, list):
-        return [finding for index, item in enumerate(value) for finding in findings(item, (*path, index))]
+def findings(value: Any, path: Path = (), *, free: bool = False) -> list[Finding]:
+    """One finding for each value that holds a placeholder. With `free` the value as a whole must be one."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [
+            finding
+            for key, item in items
+            for finding in findings(item, (*path, key), free=free or key in _FREE)
+        ]
     if not isinstance(value, str):
         return []
-    names = _PLACEHOLDER.findall(value)
+    names = [name for name in _PLACEHOLDER.findall(value) if name.isprintable()]
     whole = _PLACEHOLDER.fullmatch(value.strip())
-    if not names or (not whole and _FREE.intersection(path)):
+    if not names or (free and not whole):
         return []
     if whole and "|" in names[0]:
         choices = " or ".join(part.strip() for part in names[0].split("|"))

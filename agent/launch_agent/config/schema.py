@@ -11,14 +11,17 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any
 
 from launch_agent.config.complaint import complaints
 from launch_agent.config.document import Document
-from launch_agent.config.finding import Finding, Path, stop
+from launch_agent.config.finding import Finding, Path, Severity, stop
 
 Schema = dict[str, Any]
+# The most findings about one file. Nobody reads more, and looking for the nearest key takes time.
+MOST = 200
 
 
 @cache
@@ -74,13 +77,17 @@ def _validator(name: str) -> Any:
 
 def findings(name: str, value: Any, document: Document | None = None) -> list[Finding]:
     """Everything in which the value departs from the schema of that name, in the order of the file."""
-    found = [finding for error in _validator(name).iter_errors(value) for finding in complaints(error)]
+    every = (finding for error in _validator(name).iter_errors(value) for finding in complaints(error))
+    found = list(islice(every, MOST + 1))
     misspelt = {(*finding.path[:-1], finding.meant) for finding in found if finding.meant}
     unique = {
         (finding.path, finding.code, finding.message): finding
         for finding in found
         if finding.code != "missing-key" or finding.path not in misspelt
     }
+    if len(found) > MOST:
+        message = f"there are more than {MOST} findings; the rest is not shown"
+        unique[(), "", ""] = Finding(severity=Severity.ERROR, code="too-many", message=message)
     return placed(list(unique.values()), document)
 
 

@@ -52,6 +52,8 @@ def run(config: AgentConfig) -> int:
     """Run an agent until it is stopped; returns the exit code. Raises LaunchError where it cannot start."""
     log.setup(level=config.log.level, format=config.log.format, file=config.log.file)
     log.hide(config.api_key)
+    for warning in config.warnings:
+        _log.warning("%s", warning)
     journal = Journal(config.state_dir)
     with journal.held():
         return Process(config, journal).run()
