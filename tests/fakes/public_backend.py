@@ -92,6 +92,7 @@ class PublicBackend(Loopback):
     ) -> None:
         self.key = key
         self.entity = "acme"
+        self.features = ["SOMETHING_ELSE"]
         self.queues = list(queues)
         self.items: dict[str, Item] = {}
         self.runs: dict[tuple[str, str], dict[str, Any]] = {}
@@ -163,7 +164,7 @@ class PublicBackend(Loopback):
         return {"id": "u1", "entity": self.entity, "username": "someone"}
 
     def serverInfo(self) -> Any:  # noqa: N802 - the protocol's name
-        return {"features": [{"name": "SOMETHING_ELSE", "isEnabled": True}]}
+        return {"features": [{"name": name, "isEnabled": True} for name in self.features]}
 
     def project(self, name: str | None = None, entityName: str | None = None) -> Any:  # noqa: N803 - as above
         return {

@@ -29,6 +29,7 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.backend = PublicBackend("first", "second")
+        self.backend.features = ["LAUNCH_LONG_POLL"]
         self.proxy = FaultProxy(self.backend.url)
         self.client = WandbQueues(
             self.proxy.url,

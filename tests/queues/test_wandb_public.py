@@ -303,3 +303,10 @@ def test_settings_reach_the_wire(newest: PublicWorld) -> None:
     client.register(registration("first"))
     client.close()
     assert {request.headers["user-agent"] for request in newest.backend.requests} == {"me/1"}
+
+
+def test_a_backend_that_holds_no_request_is_not_asked_to(newest: PublicWorld) -> None:
+    """The longer timeout of a held request would hide a backend that has stalled."""
+    register(newest)
+    assert not newest.client.pop(["first"], 1, wait=20.0).held
+    assert not any("prefer" in request.headers for request in newest.backend.requests)

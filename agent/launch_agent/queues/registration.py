@@ -16,6 +16,7 @@ from launch_agent.queues.graphql import GraphQL
 
 # What our own server offers beyond the public protocol (`serverInfo.features`).
 OUTCOMES = "LAUNCH_ITEM_OUTCOMES"
+LONG_POLL = "LAUNCH_LONG_POLL"
 ITEM_LIST = "LAUNCH_ITEM_LIST"
 
 # How long to wait for a backend that is down is the caller's decision.

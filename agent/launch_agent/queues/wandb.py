@@ -32,7 +32,7 @@ from launch_agent.queues import (
 from launch_agent.queues.faults import OlderServer, error_of, shorten, words
 from launch_agent.queues.files import FailureFiles
 from launch_agent.queues.graphql import ROOTS_PER_DOCUMENT, GraphQL, Root, RootAnswer
-from launch_agent.queues.registration import BRIEF, OUTCOMES, Backend, introduce
+from launch_agent.queues.registration import BRIEF, LONG_POLL, OUTCOMES, Backend, introduce
 from launch_agent.spec.model import Lease, Notice, Outcome, RunIdentity
 from launch_agent.spec.secret import Secret
 
@@ -102,7 +102,7 @@ class WandbQueues:
 
     def reports_outcomes(self) -> bool:
         """See QueueClient."""
-        return self._backend is not None and OUTCOMES in self._backend.features
+        return self._has(OUTCOMES)
 
     def close(self) -> None:
         """End a long poll at once and refuse later pops. Reports still go through, on new connections, so
@@ -118,7 +118,8 @@ class WandbQueues:
         leases: list[Lease] = []
         errors: dict[str, str] = {}
         # Held, the request sees only its own queues: with room for fewer, the others would go unwatched.
-        hold = math.ceil(wait) if len(open_queues) <= min(limit, ROOTS_PER_DOCUMENT) else 0
+        watches_all = len(open_queues) <= min(limit, ROOTS_PER_DOCUMENT)
+        hold = math.ceil(wait) if watches_all and self._has(LONG_POLL) else 0
         held = False
         per_queue = 1
         while open_queues and len(leases) < limit:
@@ -204,6 +205,9 @@ class WandbQueues:
         if self._backend is None:
             raise QueueError("the agent is not registered with the backend yet")
         return self._backend
+
+    def _has(self, feature: str) -> bool:
+        return self._backend is not None and feature in self._backend.features
 
     def _pop_round(self, names: Sequence[str], hold: int) -> tuple[list[Lease], dict[str, str], bool]:
         """One document of pops: the leases, the queues that failed, and whether the request was held."""
