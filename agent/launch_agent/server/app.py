@@ -34,6 +34,7 @@ def create_app(state: State) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        state.hub.open()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_sweep, state)
             yield
@@ -96,7 +97,8 @@ async def _sweep(state: State) -> None:
             return items.requeue_expired(connection, now), items.next_expiry(connection)
 
     while True:
-        pause = _LONGEST_PAUSE
+        # A lease that is made during the pause cannot end before it does.
+        pause = min(_LONGEST_PAUSE, state.lease_seconds)
         try:
             queues, moment = await anyio.to_thread.run_sync(once)
             state.hub.notify(queue_key(queue) for queue in queues)

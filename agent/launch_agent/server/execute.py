@@ -72,7 +72,10 @@ def _without_nulls(
 def _shown(error: GraphQLError) -> dict[str, Any]:
     """An error as clients see it: what we raised in our own words, what we did not expect without details."""
     cause = error.original_error
-    if cause is None or isinstance(cause, GraphQLError | LaunchError):
+    if cause is None or isinstance(cause, GraphQLError):
         return dict(error.formatted)
+    if isinstance(cause, LaunchError):
+        # Its text with where and hint; the formatted error has the bare message.
+        return {**error.formatted, "message": str(cause)}
     _log.error("a resolver failed", exc_info=cause)
     return {**error.formatted, "message": f"the server failed at this: {type(cause).__name__}"}

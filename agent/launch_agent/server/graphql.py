@@ -70,7 +70,8 @@ class _Held:
                 await self._give_back(context)
                 return answer
             left = deadline - time.monotonic()
-            if context.leased or context.is_over or "errors" in answer or left <= 0:
+            is_over = context.is_over or self._state.hub.is_closed or left <= 0
+            if is_over or context.leased or "errors" in answer:
                 return answer
             await self._sleep(context, ticket, left, gone)
             if gone.is_set():

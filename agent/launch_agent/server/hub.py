@@ -1,7 +1,8 @@
 """Wakes the requests that wait for something: an item in a queue, an order to an agent.
 
-Lives on the event loop alone, so it needs no lock. A waiter takes a ticket before it looks into the database;
-what happens between the look and the wait has a later ticket and ends the wait at once: no wake-up is lost.
+Lives on the event loop alone, so it needs no lock; only `close` may be called from another thread. A waiter
+takes a ticket before it looks into the database; what happens between the look and the wait has a later
+ticket and ends the wait at once: no wake-up is lost.
 """
 
 from __future__ import annotations
@@ -21,6 +22,24 @@ class Hub:
         self._ticket = 0
         self._last: dict[str, int] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_closed = False
+        self.waits = 0  # how many wait at present
+
+    def open(self) -> None:
+        """To be called on the event loop, before anybody waits."""
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """End all waits, and every later one at once: the server stops."""
+
+        def wake() -> None:
+            self.is_closed = True
+            for event in {event for waiting in self._waiting.values() for event in waiting}:
+                event.set()
+
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(wake)
 
     def ticket(self) -> int:
         """The present moment, to be given to `wait`."""
@@ -40,14 +59,16 @@ class Hub:
     async def wait(self, keys: Iterable[str], since: int) -> None:
         """Return when one of the keys was notified after the ticket `since`."""
         wanted = set(keys)
-        if any(self._last.get(key, 0) > since for key in wanted):
+        if self.is_closed or any(self._last.get(key, 0) > since for key in wanted):
             return
         event = asyncio.Event()
         for key in wanted:
             self._waiting.setdefault(key, set()).add(event)
+        self.waits += 1
         try:
             await event.wait()
         finally:
+            self.waits -= 1
             for key in wanted:
                 waiting = self._waiting[key]
                 waiting.discard(event)

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsonschema import Draft7Validator
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, best_match
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from launch_agent.config import document
 from launch_agent.errors import ConfigError
@@ -147,9 +148,16 @@ def _choose(name: str, declared: Mapping[str, Any], values: Mapping[str, Any]) -
             path=f"template variables.{name}",
             hint=f"give one that matches {json.dumps(schema)}",
         )
-    # An empty registry: a schema must not make the server fetch what a $ref names.
-    validator = Draft7Validator(schema, registry=Registry())
-    for error in validator.iter_errors(value):
+    try:
+        # An empty registry: a schema must not make the server fetch what a $ref names.
+        error = best_match(Draft7Validator(schema, registry=Registry()).iter_errors(value))
+    except (Unresolvable, RecursionError) as cause:
+        raise ConfigError(
+            f"the schema of template variable {name!r} cannot be used: {cause}",
+            path=f"template variables.{name}",
+            hint="a schema can refer to its own parts only",
+        ) from cause
+    if error is not None:
         raise ConfigError(
             f"the value {json.dumps(value)} of template variable {name!r} is not allowed: {error.message}",
             path=f"template variables.{name}",

@@ -111,6 +111,11 @@ class Server:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
+    @property
+    def held_requests(self) -> int:
+        """How many long polls wait at present."""
+        return self._state.hub.waits
+
     def start(self) -> None:
         """Listen, and serve in a thread; returns when requests are answered."""
         listener = self._listen()
@@ -129,6 +134,7 @@ class Server:
         """End held requests, wait for running ones, close the database. Stopping twice is harmless."""
         if self._uvicorn is not None and self._thread is not None:
             self._uvicorn.should_exit = True
+            self._state.hub.close()
             self._thread.join(_STOP_SECONDS)
             if self._thread.is_alive():
                 self._uvicorn.force_exit = True
