@@ -287,6 +287,17 @@ def test_the_log_of_a_failure_is_shown(run: Run, world: OwnServer, queue: str) -
     assert "exit code 3" in run("status", queue).out
 
 
+def test_what_a_run_streamed_is_shown(run: Run, world: OwnServer, queue: str) -> None:
+    item = submitted(run, queue)
+    world.client.register(registration(queue))
+    claim = claim_of(world.client.pop([queue], 1).leases[0])
+    world.client.ack([claim])
+    world.start_run(claim)
+    world.stream_output(claim, "one\n", "two\n", "three\n")
+    for name in (item, f"p/{claim.run_id}", f"acme/p/{claim.run_id}"):
+        assert run("logs", name, "-n", "2").out == "two\nthree\n"
+
+
 def test_a_run_without_a_log(run: Run, queue: str) -> None:
     ran = run("logs", "p/abcdefgh")
     assert (ran.code, ran.out, ran.err) == (0, "", "nothing is there to read\n")

@@ -51,6 +51,8 @@ _PUBLIC_ITEM = """query GetRunQueueItem($projectName: String!, $entityName: Stri
     $itemId: ID!) {
   project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) {
     runQueueItem(id: $itemId) { id state associatedRunId %s } } } }"""
+# Fields that the public backend may know; tried in this order until it does.
+_PUBLIC_EXTRAS = ("runSpec error { message filePaths }", "runSpec", "")
 _PUBLIC_ITEMS = """query GetRunQueueItems($projectName: String!, $entityName: String!, $runQueue: String!) {
   project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) {
     runQueueItems(first: 100) { edges { node { id } } } } } }"""
@@ -103,6 +105,7 @@ class Submissions:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._graphql = session.graphql
+        self._extras = 0
 
     def push(
         self,
@@ -204,10 +207,15 @@ class Submissions:
 
     def _public(self, queue: str, item_id: str) -> Submission | None:
         variables = {**self._place(queue), "itemId": item_id}
-        try:
-            found = self._queue_data("GetRunQueueItem", _PUBLIC_ITEM % "runSpec", variables, queue)
-        except OlderServer:
-            found = self._queue_data("GetRunQueueItem", _PUBLIC_ITEM % "", variables, queue)
+        while True:
+            document = _PUBLIC_ITEM % _PUBLIC_EXTRAS[self._extras]
+            try:
+                found = self._queue_data("GetRunQueueItem", document, variables, queue)
+                break
+            except OlderServer:
+                if self._extras + 1 == len(_PUBLIC_EXTRAS):
+                    raise
+                self._extras += 1
         node = found.get("runQueueItem")
         if node is None:
             return None
@@ -221,6 +229,8 @@ class Submissions:
             run_entity=str(spec.get("entity") or self._session.entity),
             project=str(spec.get("project") or ""),
             author=str(spec.get("author") or ""),
+            error=(node.get("error") or {}).get("message") or "",
+            error_files=tuple((node.get("error") or {}).get("filePaths") or ()),
         )
         return self._with_run(item) if item.state == "CLAIMED" else item
 
