@@ -219,6 +219,11 @@ class TestKey:
         assert error.file == str(home / ".netrc")
         assert error.line > 0
 
+    def test_a_netrc_file_that_cannot_be_read(self, home: Path) -> None:
+        (home / ".netrc").symlink_to(home / ".netrc")
+        error = refusal(home, "queues: [gpu]", WANDB_API_KEY="")
+        assert str(error) == f"{home}/.netrc: the file cannot be read: too many levels of symbolic links"
+
     @pytest.mark.req("ENV-1")
     def test_the_key_is_never_shown(self, home: Path) -> None:
         config = load(home, "queues: [gpu]")

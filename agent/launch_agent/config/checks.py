@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from launch_agent.config import schema
 from launch_agent.config.destination import CLOUD, Kind
 from launch_agent.config.dialects import Normal
-from launch_agent.config.finding import Finding, Path, Severity, dotted
+from launch_agent.config.finding import Finding, Path, Severity, dotted, nearest
+from launch_agent.spec.docker_keys import canonical
+from launch_agent.spec.policy.kubernetes import RULES
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
@@ -55,6 +58,7 @@ def run(normal: Normal) -> None:
     _unused_keys(normal)
     _advice(normal)
     _backend(normal)
+    _policy(normal)
 
 
 def _environment(normal: Normal) -> dict[str, str]:
@@ -292,3 +296,32 @@ def _backend(normal: Normal) -> None:
             f"a poll may take {wait} s, and after {ready} s without one the agent counts as not ready",
             hint="make ready-after longer than poll-wait",
         )
+
+
+def _policy(normal: Normal) -> None:
+    """Keys of `policy.allow` that open nothing, since no rule has that name."""
+    for resource, keys in normal.value.get("policy", {}).get("allow", {}).items():
+        known = _openable(resource)
+        plain = {each.replace("-", "").replace("_", "").lower() for each in known}
+        for key in keys:
+            name = canonical(key) if resource == "local-container" else key
+            if known and name.replace("-", "").replace("_", "").lower() not in plain:
+                meant = nearest(key, known)
+                normal.say(
+                    WARNING,
+                    "unused-key",
+                    ("policy", "allow", resource, key),
+                    f"{key!r} opens nothing: no rule for {resource} has that name",
+                    hint=f"did you mean {meant!r}?" if meant else "",
+                    at_key=True,
+                )
+
+
+def _openable(resource: str) -> frozenset[str]:
+    """The names that `policy.allow` knows for the resource; empty where anything goes."""
+    if resource == "kubernetes":
+        return frozenset(rule.key for rule in RULES)
+    if resource == "local-container":
+        options = schema.load("queue-config")["properties"][resource]["properties"]
+        return frozenset(options)
+    return frozenset({"entry-point"}) if resource == "local-process" else frozenset()

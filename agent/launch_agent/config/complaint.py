@@ -141,12 +141,13 @@ def _shown(error: Any) -> str:
         return "empty"
     if isinstance(value, Mapping):
         return "a mapping"
+    if isinstance(value, str):
+        shown = value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…"
+        return f"the text {json.dumps(shown, ensure_ascii=False)}"
     text = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list):
-        return text if len(text) <= _LONGEST_SHOWN else "this list"
-    if len(text) > _LONGEST_SHOWN:
-        text = text[: _LONGEST_SHOWN - 1] + "…"
-    return f"the text {text}" if isinstance(value, str) else text
+    if len(text) <= _LONGEST_SHOWN:
+        return text
+    return "this list" if isinstance(value, list) else "this number"
 
 
 def _listed(words: list[str]) -> str:

@@ -146,17 +146,29 @@ def _registry(normal: Normal, item: Any) -> None:
 
 def _set_repository(normal: Normal, repository: str) -> None:
     path: Path = ("registry", "repository")
-    if normal.destination is not None and not normal.destination.uri.endswith(f"/{repository}"):
+    known = normal.destination
+    if known is None:
+        normal.repository, normal.source = repository, path
+    elif known.uri.endswith(f"/{repository}"):
+        _say_twice(normal, path)
+    else:
         normal.say(
             Severity.ERROR,
             "contradiction",
             path,
-            f"the repository is {repository!r} here and {normal.destination.uri!r} in "
-            f"{dotted(normal.source)}",
-            hint="keep one of the two",
+            f"the repository is {repository!r} here and {known.uri!r} in {dotted(normal.source)}",
+            hint="keep builder.destination alone",
         )
-    if normal.destination is None:
-        normal.repository, normal.source = repository, path
+
+
+def _say_twice(normal: Normal, path: Path) -> None:
+    normal.say(
+        Severity.WARNING,
+        "said-twice",
+        path,
+        f"the image repository is named in {dotted(normal.source)} too",
+        hint="keep builder.destination alone",
+    )
 
 
 def _set_destination(normal: Normal, path: Path, text: str) -> None:
@@ -176,13 +188,7 @@ def _set_destination(normal: Normal, path: Path, text: str) -> None:
     if normal.destination is None:
         normal.destination, normal.source = found, path
     elif normal.destination.uri == found.uri:
-        normal.say(
-            Severity.WARNING,
-            "said-twice",
-            path,
-            f"the image repository is named in {dotted(normal.source)} too",
-            hint="keep builder.destination alone",
-        )
+        _say_twice(normal, path)
     else:
         normal.say(
             Severity.ERROR,
