@@ -128,6 +128,10 @@ def test_a_scheduler_of_a_sweep_is_known_by_its_uri() -> None:
     spec = read(**scheduler, overrides={"entry_point": command})
     assert spec.scheduler
     assert spec.overrides.entry_point == tuple(command)
+    steered = read(
+        **scheduler, resource_args={"local-process": {"env": {"PATH": "/tmp"}, "builder": {"a": 1}}}
+    )
+    assert (steered.resource_args, steered.builder) == ({}, {})
     packed = read(docker={}, uri="placeholder-uri-scheduler", job="e/p/scheduler:v0")
     assert (packed.scheduler, packed.job) == (False, "e/p/scheduler:v0")
 

@@ -149,8 +149,8 @@ class RunSpec:
 
     One of `image`, `job` and `scheduler` is set, or none where a process's entry point is all there is.
     `resource` is a name as the spec gave it (`gcp-vertex` becomes `vertex`), `resource_args` is that
-    resource's own part of the spec without its `builder` key, which `builder` holds. `api_key` is set where
-    the submitter's own key travels with the job.
+    resource's own part of the spec without its `builder` key, which `builder` holds; a scheduler has none.
+    `api_key` is set where the submitter's own key travels with the job.
     """
 
     entity: str

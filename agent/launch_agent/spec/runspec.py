@@ -45,6 +45,9 @@ def parse(lease: Lease) -> RunSpec:
             "the run spec names nothing to run",
             hint="set docker.docker_image to a container image, or job to entity/project/name:alias",
         )
+    if scheduler:
+        # It runs beside the agent: what a queue sets for its target is not meant for it.
+        resource_args = {}
     builder = resource_args.pop("builder", None) or {}
     if not isinstance(builder, Mapping):
         raise _wrong_type(f"resource_args.{resource}.builder", "a mapping", builder)

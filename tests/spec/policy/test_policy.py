@@ -93,6 +93,38 @@ def test_a_process_runs_a_submitters_command_only_where_that_is_opened() -> None
     check(spec("local-process", job="e/p/j:v0"), Policy())
 
 
+def test_a_process_gets_no_variables_where_not_any_command_may_run() -> None:
+    for variables in ({"PATH": "/tmp"}, ["PATH=/tmp"], "PATH=/tmp"):
+        asks = spec("local-process", ("python", "t.py"), resource_args={"env": variables})
+        only_python = {"entry-point": ["python *"]}
+        with pytest.raises(Refused) as raised:
+            check(asks, Policy(allow={"local-process": only_python}))
+        assert "{local-process: {env: [PATH=/tmp]}}" in raised.value.hint
+        check(asks, Policy(allow={"local-process": {**only_python, "env": ["PATH=*"]}}))
+        check(asks, Policy(allow={"local-process": {"entry-point": True}}))
+    check(spec("local-process", job="e/p/j:v0", resource_args={"env": None}), Policy())
+
+
+def test_values_are_judged_as_they_will_be_where_the_macros_are_known() -> None:
+    def reads(secret: str) -> RunSpec:
+        env_from = [{"secretRef": {"name": secret}}]
+        return spec("kubernetes", image="i", resource_args={"containers": [{"envFrom": env_from}]})
+
+    known = {"author": "alice", "run_name": "wandb-api-key-prod", "image_uri": ""}
+    with pytest.raises(Refused):
+        check(reads("creds-${author}"), Policy())
+    check(reads("creds-${author}"), Policy(), known)
+    for name in ("${run_name}", "${image_uri}", "${OTHER}"):
+        with pytest.raises(Refused, match="own secrets"):
+            check(reads(name), Policy(), known)
+    opened = Policy(allow={"local-container": {"volume": ["/data/*"]}})
+    asks = spec(image="i", resource_args={"volume": "/data/${author}:/d"})
+    check(asks, opened, known)
+    with pytest.raises(Refused):
+        check(asks, opened, {"author": "../etc"})
+    check(spec(image="i", resource_args={"env": {"A": "${author}"}}), Policy(), known)
+
+
 def test_secure_mode_leaves_the_entry_point_to_the_job() -> None:
     allow = {resource: {"entry-point": True} for resource in ("local-container", "local-process")}
     for resource in ("local-container", "kubernetes", "sagemaker", "vertex", "local-process"):

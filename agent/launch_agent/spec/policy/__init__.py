@@ -4,20 +4,21 @@
 tables and you know the rules), takes away what `Policy.allow` grants, and refuses the rest in one error. It
 judges the spec as merged by the backend, since only there is it known what will run.
 
-Macros may be filled before or after: a value that holds one is granted by no pattern. A caller that fills
-them first gets the finer answer.
+A value that holds a macro could become any text, so no pattern grants it and no list of harmless values has
+it. A caller that tells `check` what the macros stand for gets the finer answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import yaml
 
 from launch_agent.errors import Refused
-from launch_agent.spec.model import RunSpec
+from launch_agent.spec import macros
+from launch_agent.spec.model import Resource, RunSpec
 from launch_agent.spec.policy import docker, job, kubernetes
 from launch_agent.spec.policy.rules import Allow, Demand, Openings, is_plain
 
@@ -26,6 +27,7 @@ from launch_agent.spec.policy.rules import Allow, Demand, Openings, is_plain
 PROTECTED_SECRETS = ("launch-*", "*-launch-agent", "*-launch-agent-*", "wandb-api-key*", "git-creds*")
 # A message is stored by the backend and shown on a page; a submitter decides how many lines it could have.
 _MOST_SHOWN = 50
+_NO_IMAGE = "${image_uri}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,35 +43,50 @@ class Policy:
     protected_secrets: Sequence[str] = PROTECTED_SECRETS
 
 
-def _local_container(spec: RunSpec, policy: Policy) -> Iterator[Demand]:
+def _local_container(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
     return docker.demands(spec.resource_args, secure_mode=policy.secure_mode)
 
 
-def _kubernetes(spec: RunSpec, policy: Policy) -> Iterator[Demand]:
+def _local_process(spec: RunSpec, _: Policy, openings: Openings) -> Iterator[Demand]:
+    return job.process_demands(spec, openings)
+
+
+def _kubernetes(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
     return kubernetes.demands(
         spec.resource_args, secure_mode=policy.secure_mode, protected_secrets=policy.protected_secrets
     )
 
 
 # A resource without a table takes its arguments as they are: its platform's own permissions decide.
-_TABLES: Mapping[str, Callable[[RunSpec, Policy], Iterator[Demand]]] = MappingProxyType(
-    {docker.RESOURCE: _local_container, kubernetes.RESOURCE: _kubernetes}
+_TABLES: Mapping[str, Callable[[RunSpec, Policy, Openings], Iterator[Demand]]] = MappingProxyType(
+    {
+        Resource.LOCAL_CONTAINER: _local_container,
+        Resource.LOCAL_PROCESS: _local_process,
+        Resource.KUBERNETES: _kubernetes,
+    }
 )
 
 
-def check(spec: RunSpec, policy: Policy) -> None:
-    """Raise Refused, naming everything that the policy refuses at once and how each is opened."""
+def check(spec: RunSpec, policy: Policy, known: Mapping[str, str] | None = None) -> None:
+    """Raise Refused, naming everything that the policy refuses at once and how each is opened.
+
+    `known` is what `macros.macros_for` gives. With it, values are judged as they will be, so that
+    `creds-${author}` can be told from the agent's own secrets; an image that is not known yet stays a macro.
+    """
+    if known is not None:
+        filled = macros.fill(spec.resource_args, {**known, "image_uri": known.get("image_uri") or _NO_IMAGE})
+        spec = replace(spec, resource_args=filled)
     openings = Openings.of(policy.allow)
-    refused = [demand for demand in _demands(spec, policy) if not openings.grant(demand)]
+    refused = [demand for demand in _demands(spec, policy, openings) if not openings.grant(demand)]
     if refused:
         raise Refused(_message(refused), hint=_hint(refused[:_MOST_SHOWN]))
 
 
-def _demands(spec: RunSpec, policy: Policy) -> Iterator[Demand]:
+def _demands(spec: RunSpec, policy: Policy, openings: Openings) -> Iterator[Demand]:
     yield from job.demands(spec, secure_mode=policy.secure_mode, sweep_schedulers=policy.sweep_schedulers)
     table = _TABLES.get(spec.resource)
     if table is not None:
-        yield from table(spec, policy)
+        yield from table(spec, policy, openings)
 
 
 def _message(refused: Sequence[Demand]) -> str:
@@ -86,7 +103,7 @@ def _hint(refused: Sequence[Demand]) -> str:
     allow: dict[str, dict[str, bool | list[str]]] = {}
     for demand in refused:
         if not demand.closed:
-            keys = allow.setdefault(demand.resource, {})
+            keys = allow.setdefault(str(demand.resource), {})
             keys[demand.key] = _opening(demand, keys.get(demand.key, []))
     sentences = list(dict.fromkeys(demand.closed for demand in refused if demand.closed))
     if allow:

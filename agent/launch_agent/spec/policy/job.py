@@ -1,16 +1,17 @@
 """What any job may ask for, whatever its resource: entry points of its own, and schedulers of sweeps.
 
 A job on `local-process` runs as the agent does. Turning that resource on lets the agent run jobs' own
-commands; commands that submitters make up are opened on top, by `entry-point`.
+commands; commands that submitters make up are opened on top, by `entry-point`. Where not any command may run,
+variables are shut as well: `PATH` or `LD_PRELOAD` make another command of the one that was looked at.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from launch_agent.spec.model import Resource, RunSpec
-from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand
+from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand, Openings, texts
 
 _KEY = "entry-point"
 _SCHEDULER_COMMAND = ("wandb", "scheduler")
@@ -37,6 +38,22 @@ def demands(spec: RunSpec, *, secure_mode: bool, sweep_schedulers: bool) -> Iter
             why="runs on the agent's own machine, with the agent's rights",
             values=(shlex.join(entry_point),),
         )
+
+
+def process_demands(spec: RunSpec, openings: Openings) -> Iterator[Demand]:
+    """What the resource args of a local-process job ask for; they know `env` alone."""
+    variables = spec.resource_args.get("env")
+    if not variables or openings.opens_wholly(Resource.LOCAL_PROCESS, _KEY):
+        return
+    if isinstance(variables, Mapping):
+        variables = [f"{name}={value}" for name, value in variables.items()]
+    yield Demand(
+        resource=Resource.LOCAL_PROCESS,
+        key="env",
+        path="resource_args.local-process.env",
+        why="can change what a command on the agent's own machine does",
+        values=texts(variables),
+    )
 
 
 def _scheduler(spec: RunSpec, entry_point: tuple[str, ...], *, sweep_schedulers: bool) -> Iterator[Demand]:

@@ -55,6 +55,10 @@ class Openings:
             }
         )
 
+    def opens_wholly(self, resource: str, key: str) -> bool:
+        """Whether a key is open for any value."""
+        return self._by_key.get((_plain(resource), _plain(key))) is True
+
     def grant(self, demand: Demand) -> bool:
         """Whether the administrator opened what is asked for."""
         if demand.closed:
