@@ -51,9 +51,19 @@ class Backend:
 def backend_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a backend; they reach it as its argument `backend`."""
 
-    @click.option("--base-url", metavar="URL", envvar="WANDB_BASE_URL", help="Address of the queue backend.")
     @click.option(
-        "-e", "--entity", metavar="ENTITY", envvar="WANDB_ENTITY", default="", help="Owner of the queue."
+        "--base-url",
+        metavar="URL",
+        envvar="WANDB_BASE_URL",
+        help="Address of the queue backend.  [default: WANDB_BASE_URL, else the public one]",
+    )
+    @click.option(
+        "-e",
+        "--entity",
+        metavar="ENTITY",
+        envvar="WANDB_ENTITY",
+        default="",
+        help="Owner of the queue.  [default: WANDB_ENTITY, else the key's own]",
     )
     @click.option(
         "--api-key-file",

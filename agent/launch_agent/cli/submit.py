@@ -25,7 +25,13 @@ _WORDS = [*_PRIORITIES, *map(str, _PRIORITIES.values())]
 @click.option("-d", "--image", metavar="IMAGE", help="Container image to run.")
 @click.option("-j", "--job", metavar="JOB", help="Job artifact, entity/project/name:alias.")
 @click.option("-s", "--spec", metavar="FILE", help="Whole run spec, YAML or JSON; - for standard input.")
-@click.option("-p", "--project", metavar="PROJECT", envvar="WANDB_PROJECT", help="Project of the run.")
+@click.option(
+    "-p",
+    "--project",
+    metavar="PROJECT",
+    envvar="WANDB_PROJECT",
+    help="Project of the run.  [default: WANDB_PROJECT, else that of the job]",
+)
 @click.option("--name", metavar="NAME", help="Display name of the run.")
 @click.option("-P", "--priority", type=click.Choice(_WORDS), help="Rank, where the queue has priorities.")
 @click.option("-E", "--entry-point", metavar="COMMAND", help="Command in place of the job's own.")

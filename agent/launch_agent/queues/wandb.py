@@ -68,9 +68,9 @@ class WandbQueues:
         self._poll_http = HttpClient(settings, clock=clock, wall=wall, sleep=sleep, jitter=jitter)
         # An upload delays the report of a failure, and the reports behind it.
         hurried = replace(settings, connect_timeout=3.0, read_timeout=10.0)
-        files_http = HttpClient(hurried, clock=clock, wall=wall, sleep=sleep, jitter=jitter)
+        self._files_http = HttpClient(hurried, clock=clock, wall=wall, sleep=sleep, jitter=jitter)
         self._graphql = GraphQL(base_url, api_key, self._http, wall=wall)
-        self._files = FailureFiles(GraphQL(base_url, api_key, files_http, wall=wall), files_http)
+        self._files = FailureFiles(GraphQL(base_url, api_key, self._files_http, wall=wall), self._files_http)
         self._hostname = hostname
         self._runs_per_project = _RUNS_PER_PROJECT
         self._backend: Backend | None = None
@@ -109,6 +109,7 @@ class WandbQueues:
         that an agent can close before it drains. Closing again is harmless."""
         self._poll_http.close()
         self._http.release()
+        self._files_http.release()
 
     # --- items -------------------------------------------------------------------------------------------
 
