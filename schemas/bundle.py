@@ -18,6 +18,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
+from launch_agent.cli.report import RULES
 from launch_agent.config.schema import bundle
 
 SOURCE = Path(__file__).parent
@@ -121,9 +122,25 @@ def _meaning(part: Mapping[str, Any]) -> str:
     return text
 
 
+def codes() -> str:
+    """The codes of lint's findings as a Markdown page."""
+    head = [
+        "# Findings of `launch-agent lint`",
+        "",
+        "Each finding has a severity and a code. Errors keep the agent from starting and make `lint` exit",
+        "with 1; warnings do so with `--strict`; notes are advice.",
+        "",
+        "Made from `launch_agent/cli/report.py` by `schemas/bundle.py`; change it there.",
+        "",
+        "| Code | Meaning |",
+        "|---|---|",
+    ]
+    return "\n".join([*head, *(f"| `{code}` | {meaning}. |" for code, meaning in RULES.items())]) + "\n"
+
+
 def generated() -> dict[Path, str]:
     """Every generated file and what it must hold."""
-    files = {}
+    files = {TARGET / "lint.md": codes()}
     for name in WHOLE:
         schema = bundle(name, SOURCE)
         files[TARGET / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

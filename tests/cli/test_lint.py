@@ -182,6 +182,14 @@ def test_nothing_to_read_is_wrong_usage(argument: str, message: str) -> None:
     assert message in result.stderr
 
 
+def test_the_other_files_are_checked_though_one_is_missing() -> None:
+    write(bad=BAD)
+    result = lint("missing.yaml", "bad.yaml")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("bad.yaml:2:1: error: max-job")
+    assert result.stderr.endswith("error: missing.yaml: there is no such file\n  hint: check the path\n")
+
+
 def test_no_file_is_wrong_usage() -> None:
     assert lint().exit_code == 2
 

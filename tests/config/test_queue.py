@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from launch_agent.config import queue, schema
-from launch_agent.config.finding import Finding
+from launch_agent.config.finding import Finding, Severity
 from launch_agent.config.judge import Kind, judge
 
 
@@ -69,7 +69,7 @@ def test_template_variables_have_any_type(value: dict[str, Any], key: str) -> No
 def test_texts_that_only_look_like_placeholders_are_left_alone() -> None:
     assert findings({"command": ["sh", "-c", "sort <in >out"], "env": ["A=<b>c"]}) == []
     (found,) = findings({"workdir": "<folder>"})
-    assert found.code == "placeholder"
+    assert (found.code, found.severity) == ("placeholder", Severity.WARNING)
 
 
 def test_the_agents_own_secrets_are_not_to_be_opened() -> None:

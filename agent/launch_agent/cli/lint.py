@@ -42,22 +42,28 @@ def command(files: tuple[str, ...], form: str, strict: bool, kind: str) -> None:
     from launch_agent.config.finding import Severity
     from launch_agent.config.judge import Kind, judge
     from launch_agent.config.load import fetch
+    from launch_agent.errors import ConfigError
 
     chosen = None if kind == "auto" else Kind(kind)
-    findings = {}
+    findings, unread = {}, []
     for file, named in _expand(files).items():
         stdin = file == _STDIN
-        data = sys.stdin.buffer.read(LARGEST + 1) if stdin else fetch(Path(file))
         name = "<stdin>" if stdin else file
+        try:
+            data = sys.stdin.buffer.read(LARGEST + 1) if stdin else fetch(Path(file))
+        except ConfigError as error:
+            unread.append(error)
+            continue
         findings[name] = judge(data, file=name, kind=chosen, named=named)
-    text = report.render(findings, form)
-    if text:
+    if text := report.render(findings, form):
         click.echo(text)
-    if form == "text":
+    if findings and form == "text":
         click.echo(report.tally(findings), err=True)
+    for error in unread:
+        click.echo(f"error: {error}", err=True)
     fatal = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
-    if any(finding.severity in fatal for found in findings.values() for finding in found):
-        sys.exit(1)
+    fails = any(finding.severity in fatal for found in findings.values() for finding in found)
+    sys.exit(2 if unread else int(fails))
 
 
 def _expand(patterns: tuple[str, ...]) -> dict[str, bool]:

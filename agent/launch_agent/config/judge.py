@@ -6,6 +6,7 @@ Where `load` stops at the first error, this goes on: `launch-agent lint` and edi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -42,7 +43,8 @@ def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = Tru
     if kind is not Kind.QUEUE_CONFIG or not isinstance(value, dict):
         _, found = load.examine(read)
         return _with_advice(value, found, read)
-    found = placeholder.findings(value, free=True)
+    # A warning only: programs have tokens such as <s> of their own.
+    found = [replace(each, severity=Severity.WARNING) for each in placeholder.findings(value, free=True)]
     unset = {finding.path for finding in found}
     found += [finding for finding in queue.findings(value) if finding.path not in unset]
     return schema.placed(found, read)
