@@ -224,7 +224,7 @@ def gpus(value: object) -> list[Json]:
                 request["Driver"] = text(field)
             case "capabilities":
                 names = [part for item in texts(field) for part in item.split(",")]
-                request["Capabilities"] = [sorted({"gpu", *names})]
+                request["Capabilities"] = [list(dict.fromkeys([*names, "gpu"]))]
             case "options":
                 request["Options"] = pairs(field)
             case _:

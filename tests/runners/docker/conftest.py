@@ -1,3 +1,5 @@
+"""The bench of the Docker runner, for all of its tests."""
+
 from __future__ import annotations
 
 import uuid
@@ -13,13 +15,13 @@ from launch_agent.runners.docker.creation import make
 from launch_agent.runners.docker.listing import list_containers
 from launch_agent.runners.docker.runner import DockerRunner
 from launch_agent.spec.model import RunRequest
-from tests.contracts.runner import RunnerContract, identity_for
+from tests.contracts.runner import identity_for
 from tests.fakes.docker_engine import TestEngine
-
-pytestmark = pytest.mark.docker
 
 
 class DockerBench:
+    """An engine, an image and an agent's name of its own."""
+
     def __init__(self, engine: TestEngine, image: str) -> None:
         self.agent = f"agent-{uuid.uuid4().hex[:8]}"
         self.engine = engine
@@ -33,7 +35,7 @@ class DockerBench:
         return runner
 
     def request(self, **fields: Any) -> RunRequest:
-        return RunRequest(identity=identity_for(self.agent), **{"image": self.image, **fields})
+        return RunRequest(**{"identity": identity_for(self.agent), "image": self.image, **fields})
 
     def stubborn_args(self) -> Mapping[str, Any]:
         return {"stop-timeout": 1}
@@ -59,8 +61,4 @@ def bench(docker_engine: TestEngine, tiny_image: str) -> Iterator[DockerBench]:
     for runner in made.made:
         runner.close()
     for container in made.containers():
-        docker_engine.client.remove_container(container, force=True)
-
-
-class TestDockerRunner(RunnerContract):
-    pass
+        docker_engine.client.remove_container(container, force=True, v=True)
