@@ -253,6 +253,10 @@ def test_warnings_about_the_file_go_with_the_config(home: Path) -> None:
     )
 
 
+def test_queue_adds_to_queues_without_repetitions(home: Path) -> None:
+    assert load(home, "queues: [a, b]\nqueue: [b, c, c]").queues == ("a", "b", "c")
+
+
 def test_a_user_without_a_home_has_the_root_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -59,8 +59,8 @@ def command(files: tuple[str, ...], form: str, strict: bool, kind: str) -> None:
         click.echo(text)
     if findings and form == "text":
         click.echo(report.tally(findings), err=True)
-    for error in unread:
-        click.echo(f"error: {error}", err=True)
+    for problem in unread:
+        click.echo(f"error: {problem}", err=True)
     fatal = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
     fails = any(finding.severity in fatal for found in findings.values() for finding in found)
     sys.exit(2 if unread else int(fails))

@@ -100,8 +100,7 @@ def _mention_useless(normal: Normal, spelling: Spelling) -> None:
 
 def _queue(normal: Normal, item: Any) -> None:
     names = [item] if isinstance(item, str) else list(item)
-    queues = normal.value.setdefault("queues", [])
-    normal.value["queues"] = [*queues, *(name for name in names if name not in queues)]
+    normal.value["queues"] = list(dict.fromkeys([*normal.value.get("queues", []), *names]))
 
 
 def _verbosity(normal: Normal, item: Any) -> None:
