@@ -6,6 +6,7 @@ Both agents are measured with it from outside, so that neither has to be trusted
 from __future__ import annotations
 
 import collections
+import contextlib
 import http.client
 import json
 import re
@@ -34,6 +35,8 @@ class CountingProxy:
         self.url = ""
         self._counts: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._under_way = 0
 
     def counts(self) -> dict[str, int]:
         """Requests by root field of their GraphQL document, or by method and first path segment."""
@@ -46,6 +49,24 @@ class CountingProxy:
     def reset(self) -> None:
         with self._lock:
             self._counts.clear()
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no request is under way, for at most `timeout` seconds. A client that goes away leaves
+        its long poll behind: the server still holds it, and would hand the next item to nobody."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._under_way, timeout)
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """A request is under way for as long as the block runs."""
+        with self._idle:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._under_way -= 1
+                self._idle.notify_all()
 
     def count(self, method: str, path: str, body: bytes) -> None:
         with self._lock:
@@ -81,13 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a benchmark prints its figures alone."""
 
     def do_GET(self) -> None:
-        self._pass_on()
+        # An agent or server that ends leaves half a conversation: nothing to measure, nothing to say.
+        with contextlib.suppress(ConnectionError):
+            self._pass_on()
 
-    def do_POST(self) -> None:
-        self._pass_on()
-
-    def do_PUT(self) -> None:
-        self._pass_on()
+    do_POST = do_PUT = do_GET  # noqa: N815 - the base class names them so
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -96,12 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.counter.latency)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         connection = http.client.HTTPConnection(self.counter.host, self.counter.port, timeout=_TIMEOUT)
-        try:
+        with self.counter.passing(), contextlib.closing(connection):
             connection.request(self.command, self.path, body=body, headers=headers)
             answer = connection.getresponse()
             content = answer.read()
-        finally:
-            connection.close()
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP:

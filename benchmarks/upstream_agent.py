@@ -7,7 +7,7 @@ user has: the command itself with `wandb-core` and every other process that it s
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,16 +42,24 @@ class UpstreamAgent:
 
 @contextmanager
 def upstream_agent(
-    base_url: str, api_key: str, entity: str, queues: Sequence[str], *, max_jobs: int = 1
+    base_url: str,
+    api_key: str,
+    entity: str,
+    queues: Sequence[str],
+    *,
+    max_jobs: int = 1,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[UpstreamAgent]:
     """Start the official agent; it and all its processes are ended and its files removed at the end.
 
     The environment is made first where it is missing, which takes a network and some seconds. `base_url` may
-    be a `CountingProxy`'s, to count its requests. A job's containers are not the agent's: stop them yourself.
+    be a `CountingProxy`'s, to count its requests; `environment` is laid over the sandbox's. A job's
+    containers are not the agent's: stop them yourself.
     """
     folder = interop_venv.home()
     interop_venv.make(folder)
     sandbox = WandbSandbox(interop_venv.interpreter(folder), base_url, api_key)
+    sandbox.env.update(environment or {})
     try:
         arguments = [word for queue in queues for word in ("-q", queue)]
         command = sandbox.start(

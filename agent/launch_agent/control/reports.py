@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from launch_agent.errors import LaunchError, QueueError, QueueUnavailable
+from launch_agent.errors import LaunchError, QueueDenied, QueueError, QueueUnavailable
 from launch_agent.queues import QueueClient
 from launch_agent.spec.model import Outcome, RunIdentity
 from launch_agent.telemetry.metrics import Metrics
@@ -76,8 +76,10 @@ class Reports:
         item = report.identity.item_id
         try:
             self._queues.finish(report.identity, report.outcome)
-        except QueueUnavailable as error:
-            report.due = now + max(error.retry_after, random.uniform(report.pause / 2, report.pause))
+        except (QueueUnavailable, QueueDenied) as error:
+            # A key that is not accepted may be renewed: the end of an item is not lost for that.
+            asked = getattr(error, "retry_after", 0.0)
+            report.due = now + max(asked, random.uniform(report.pause / 2, report.pause))
             report.pause = min(report.pause * 2, _LONGEST_PAUSE)
             self._metrics.backend_error("finish", error)
             _log.warning("the end of item %s cannot be reported yet: %s", item, error.message)

@@ -1,0 +1,144 @@
+"""Both agents on Docker, in the same run: memory, requests, latency from queue to start, starts per second.
+
+An agent is idle when a latency is taken: each job comes at a random moment after the one before has started.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from benchmarks.figures import Figure, percentile
+from benchmarks.stand import OURS, OURS_POLLING, THEIRS, Stand, agent, stand
+
+IDLE_SECONDS = 60.0
+LATENCIES = {OURS: 40, OURS_POLLING: 40, THEIRS: 12}
+LIVE_RUNS = 20
+BATCH = 100
+_THREADS = 8
+
+
+def measure() -> Iterator[Figure]:
+    """See the module. A quarter of an hour, most of it for the official agent's ten-second polls."""
+    for subject in (OURS, OURS_POLLING, THEIRS):
+        with stand() as here:
+            yield from idle(here, subject)
+            yield from latency(here, subject)
+    for seconds in (0.0, 0.05):
+        with stand(latency=seconds) as here:
+            for subject in (OURS, THEIRS):
+                yield rate(here, subject, seconds)
+            if not seconds:
+                yield sdk_alone(here)
+
+
+def idle(here: Stand, subject: str) -> Iterator[Figure]:
+    """Memory and requests with no run, then requests with some; the runner is loaded by one job before."""
+    with agent(here, subject) as running:
+        here.push("true")
+        here.collect(1, 90)
+        time.sleep(15)
+        here.proxy.reset()
+        time.sleep(IDLE_SECONDS)
+        quiet = here.proxy.total() * 3600 / IDLE_SECONDS
+        memory = running.memory()
+        note = f"{memory.processes} process{'es' if memory.processes > 1 else ''}"
+        goal = 45.0 if subject == OURS else None
+        name = "resident memory, idle, docker runner"
+        yield Figure(name=name, subject=subject, value=memory.rss / 1e6, unit="MB", goal=goal, note=note)
+        yield Figure(name="backend requests an hour, idle", subject=subject, value=quiet, unit="")
+        for _ in range(LIVE_RUNS):
+            here.push("sleep 600")
+        here.collect(LIVE_RUNS, 240)
+        time.sleep(15)
+        here.proxy.reset()
+        time.sleep(IDLE_SECONDS)
+        busy = here.proxy.total() * 3600 / IDLE_SECONDS
+        each = (busy - quiet) / LIVE_RUNS
+        yield Figure(
+            name="backend requests an hour, for each running job",
+            subject=subject,
+            value=each,
+            unit="",
+            note=f"{busy:,.0f} an hour with {LIVE_RUNS} running",
+        )
+    here.clear()
+
+
+def latency(here: Stand, subject: str) -> Iterator[Figure]:
+    """Seconds from the push of a job to the start of its container."""
+    dice = random.Random(1)
+    waits = []
+    with agent(here, subject) as _:
+        here.push("true")
+        here.collect(1, 90)
+        for _ in range(LATENCIES[subject]):
+            time.sleep(dice.uniform(2.0, 3.5))
+            pushed = time.time()
+            here.push("true")
+            waits.append(here.collect(1, 90)[0] - pushed)
+    here.clear()
+    goals = {OURS: (0.1, None), OURS_POLLING: (0.7, 1.3), THEIRS: (None, None)}[subject]
+    for share, goal in zip((0.5, 0.95), goals, strict=True):
+        yield Figure(
+            name=f"queue to container start, p{share * 100:.0f}",
+            subject=subject,
+            value=percentile(waits, share),
+            unit="s",
+            goal=goal,
+            note=f"{len(waits)} jobs",
+        )
+
+
+def rate(here: Stand, subject: str, delay: float) -> Figure:
+    """Containers started per second, of a batch that waits in the queue when the agent comes."""
+    for _ in range(BATCH):
+        here.push("true")
+    name = f"jobs started a second, backend latency {delay * 1000:.0f} ms"
+    with agent(here, subject):
+        began = here.collect(BATCH, 300)
+    here.clear()
+    return Figure(
+        name=name,
+        subject=subject,
+        value=(BATCH - 1) / (max(began) - min(began)),
+        unit="/s",
+        more_is_better=True,
+    )
+
+
+def sdk_alone(here: Stand) -> Figure:
+    """What the engine gives a program that does nothing but create and start, on as many threads."""
+    client = here.docker.client
+    names = iter(range(BATCH))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                if next(names, None) is None:
+                    return
+            made = client.create_container(here.image, ["sh", "-c", "true"], network_disabled=True)
+            client.start(made["Id"])
+
+    _together(work)
+    began = here.collect(BATCH, 120)
+    here.clear()
+    return Figure(
+        name="jobs started a second, backend latency 0 ms",
+        subject="docker SDK alone",
+        value=(BATCH - 1) / (max(began) - min(began)),
+        unit="/s",
+        more_is_better=True,
+        note=f"{_THREADS} threads, no queue",
+    )
+
+
+def _together(work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=work) for _ in range(_THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
