@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -373,6 +374,12 @@ def test_any_object_is_judged_and_none_breaks_the_judge(manifest: Json, secure: 
 @given(st.dictionaries(FIELDS, JSON, max_size=4))
 def test_everything_opened_leaves_the_own_secrets_shut_only(manifest: Json) -> None:
     judge(manifest, {rule.key: True for rule in RULES}, protected_secrets=())
+
+
+def test_a_large_object_is_judged_at_once() -> None:
+    start = time.process_time()
+    judge({"spec": [{"a": 1, "b": 2, "c": 3} for _ in range(50_000)]})
+    assert time.process_time() - start < 2
 
 
 def test_a_deep_object_and_a_wide_one_are_judged() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand, has_macro, texts
@@ -275,19 +276,37 @@ def demands(
         for at in SECRET_NAMES
     ]
     closed += [(rule, SECURE_CURE) for rule in SECURE_MODE if secure_mode]
-    rules = [*closed, *((rule, "") for rule in RULES)]
+    for rule, cure, path, value in _places(manifest, [*closed, *((rule, "") for rule in RULES)]):
+        if rule.asks(value):
+            yield Demand(
+                resource=RESOURCE,
+                key=rule.key,
+                path=path,
+                why=rule.why,
+                values=rule.shown(value),
+                closed=cure,
+            )
+
+
+def _places(
+    manifest: Mapping[str, Any], rules: Sequence[tuple[Rule, str]]
+) -> Iterator[tuple[Rule, str, str, Any]]:
+    """Every rule with every place that it speaks of. Manifests have few different keys and rules few that
+    begin with a given one, so each key is compared with the rules once."""
+
+    @cache
+    def beginning_with(key: str) -> list[tuple[Rule, str, Sequence[str]]]:
+        parts = [(rule, cure, rule.at.split(" > ")) for rule, cure in rules if rule.at]
+        return [(rule, cure, at[1:]) for rule, cure, at in parts if fnmatchcase(key, at[0])]
+
+    whole = [(rule, cure) for rule, cure in rules if not rule.at]
     for place, mapping in _mappings(manifest):
-        for rule, cure in rules:
-            for path, value in _find(mapping, rule.at.split(" > ") if rule.at else [], place):
-                if rule.asks(value):
-                    yield Demand(
-                        resource=RESOURCE,
-                        key=rule.key,
-                        path=path,
-                        why=rule.why,
-                        values=rule.shown(value),
-                        closed=cure,
-                    )
+        for rule, cure in whole:
+            yield rule, cure, place, mapping
+        for key, inner in mapping.items():
+            for rule, cure, rest in beginning_with(str(key)):
+                for path, value in _find(inner, rest, f"{place}.{key}"):
+                    yield rule, cure, path, value
 
 
 def _mappings(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
