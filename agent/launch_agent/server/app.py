@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from launch_agent.server.graphql import graphql
 from launch_agent.server.http import Problem, authenticate, body_of, state_of
+from launch_agent.server.pages import asset, page
 from launch_agent.server.resolvers.context import queue_key
 from launch_agent.server.state import State
 from launch_agent.server.store import items
@@ -43,6 +44,9 @@ def create_app(state: State) -> Starlette:
     app = Starlette(
         routes=[
             Route("/graphql", graphql, methods=["POST"]),
+            Route("/", page, methods=["GET"]),
+            Route("/launch", page, methods=["GET"]),
+            Route("/assets/{name}", asset, methods=["GET"]),
             Route("/healthz", _healthz, methods=["GET"]),
             Route("/storage/{run_id}/{name:path}", put_file, methods=["PUT"]),
             Route("/storage/{run_id}/{name:path}", get_file, methods=["GET"]),
