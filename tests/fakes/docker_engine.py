@@ -156,10 +156,18 @@ def _pid(folder: Path) -> int:
     """The engine's process id; 0 where it does not run."""
     try:
         pid = int((folder / "pid").read_text())
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
     except (OSError, ValueError):
         return 0
-    return pid if name == "dockerd" else 0
+    return pid if _is_dockerd(pid) else 0
+
+
+def _is_dockerd(pid: int) -> bool:
+    """Whether the process lives, and was not given the number later; one that nobody has reaped is dead."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return "(dockerd)" in stat and not stat.rpartition(")")[2].startswith(" Z")
 
 
 def _stop(folder: Path) -> None:
@@ -171,14 +179,15 @@ def _stop(folder: Path) -> None:
             client.remove_container(container["Id"], force=True)
         client.close()
         os.kill(pid, signal.SIGTERM)
-        eventually(lambda: not _pid(folder), within=_STOP_SECONDS, every=0.05, what="dockerd ends")
+        # Its pid file goes some time before the process does.
+        eventually(lambda: not _is_dockerd(pid), within=_STOP_SECONDS, every=0.05, what="dockerd ends")
     _clean(folder)
 
 
 def _clean(folder: Path) -> None:
     """Remove what an engine leaves, a killed one included."""
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for mount in reversed([path for path in mounts if path.startswith(f"{folder}/")]):
+    for mount in reversed([path for path in mounts if f"{path}/".startswith(f"{folder}/")]):
         subprocess.run(["umount", "-l", mount], check=False, timeout=10)
     # containerd's last processes may still put files in while we remove them.
     deadline = time.monotonic() + 10
