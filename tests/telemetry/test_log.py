@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -186,6 +187,18 @@ def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup()
     logging.getLogger("launch_agent.test").warning("there")
     assert "there" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("setup")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_line_that_cannot_be_written_is_not_shown_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = log.setup(file="/dev/full")
+    logging.getLogger("launch_agent.test").warning("key %s", KEY)
+    shown = capsys.readouterr().err
+    assert KEY not in shown
+    assert "No space left" in shown
+    with contextlib.suppress(OSError):  # what the stream still holds
+        handler.close()
 
 
 def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

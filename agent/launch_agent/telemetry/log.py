@@ -7,6 +7,7 @@ a credential when they are printed. What jobs say cannot forge lines: line ends 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import logging.handlers
@@ -63,12 +64,27 @@ def setup(
     return handler
 
 
+class _Discreet(logging.Handler):
+    """`logging` shows a record that it cannot write, arguments and all, on standard error; this does not."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"a log line cannot be written: {sys.exception()!r:.200}\n")
+
+
+class _ToStream(_Discreet, logging.StreamHandler[TextIO]):
+    pass
+
+
+class _ToFile(_Discreet, logging.handlers.WatchedFileHandler):
+    """Opens its file anew when it was moved away, as logrotate does."""
+
+
 def _handler(file: str, stream: TextIO | None) -> logging.Handler:
     if not file or file == "-":
-        return logging.StreamHandler(stream or (sys.stdout if file else sys.stderr))
+        return _ToStream(stream or (sys.stdout if file else sys.stderr))
     try:
-        # Opened anew when the file is moved away, as logrotate does.
-        return logging.handlers.WatchedFileHandler(Path(file).expanduser(), encoding="utf-8")
+        return _ToFile(Path(file).expanduser(), encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"the log file {file!r} cannot be written: {error.strerror}",
