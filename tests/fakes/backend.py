@@ -161,6 +161,17 @@ class Backend:
         summary = json.loads(run["summaryMetrics"] or "{}")
         return {**run, "config": values, "summaryMetrics": summary, "files": files}
 
+    def error_log(self, item_id: str) -> str:
+        """The log that came with an item's failure: a file of the run that the item's agent has for itself.
+        Empty while it is not there; clients report a failure before its files are uploaded."""
+        paths = (self.item(item_id)["error"] or {}).get("filePaths") or []
+        for agent in self.agents():
+            files = (self.run(PROJECT, agent["name"]) or {}).get("files", {})
+            for path in paths:
+                if path in files and files[path]["sizeBytes"]:
+                    return self.download(files[path]["directUrl"]).decode()
+        return ""
+
     def stop_item(self, item_id: str) -> None:
         """What a user does who presses "stop" beside a job."""
         self.query(

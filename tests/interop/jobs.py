@@ -23,13 +23,13 @@ with wandb.init(config={"lr": 0.5, "layers": 2}) as run:
     print("trained with", run.config.lr)
 """
 
-# Runs until it is told to end: `wandb.init` turns a stop into KeyboardInterrupt, as Ctrl-C does.
+# Runs until it is told to end: `wandb.init` turns a stop into KeyboardInterrupt, as Ctrl-C does. It hears of
+# the stop in the server's answer to what it sends, and looks whether it has, every 15 seconds each.
 FOREVER = """
 import time
 import wandb
 
-with wandb.init() as run:
-    run.log({"step": 0})
+with wandb.init():
     while True:
         time.sleep(0.1)
 """

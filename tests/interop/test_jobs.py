@@ -55,7 +55,7 @@ def test_a_run_is_recorded_from_its_start_to_its_end(
     item = backend.push(target.resource, spec)
     end = _end(backend, sandbox, item)
 
-    assert end["detailedState"] == "FINISHED", (end, sandbox.read("agent.log"))
+    assert end["detailedState"] == "FINISHED", backend.error_log(item)
     run = backend.run("vision", end["associatedRunId"])
     assert run is not None
     assert (run["state"], run["exitCode"]) == ("finished", 0)
@@ -86,7 +86,7 @@ def test_a_config_longer_than_a_variable_arrives_whole(
     item = backend.push(target.resource, target.spec(jobs.TRAIN, run_config=config))
     end = _end(backend, sandbox, item)
 
-    assert end["detailedState"] == "FINISHED", (end, sandbox.read("agent.log"))
+    assert end["detailedState"] == "FINISHED", backend.error_log(item)
     run = backend.run("vision", end["associatedRunId"])
     assert run is not None
     assert run["config"] == config | {"lr": 0.5, "layers": 2}
@@ -96,12 +96,8 @@ def test_a_config_longer_than_a_variable_arrives_whole(
 @pytest.mark.usefixtures("agent")
 def test_the_clients_stop_ends_a_running_job(backend: Backend, sandbox: WandbSandbox, target: Target) -> None:
     item = backend.push(target.resource, target.spec(jobs.FOREVER))
-    run = eventually(
-        lambda: (found := _run_of(backend, item)) and found["historyLineCount"] and found,
-        within=PATIENCE,
-        what="the first step of the run",
-    )
-    assert run["stopped"] is False
+    run = eventually(lambda: _run_of(backend, item), within=PATIENCE, what="the run's own record")
+    assert (run["state"], run["stopped"]) == ("running", False)
 
     sandbox.script(
         """
@@ -117,10 +113,10 @@ def test_the_clients_stop_ends_a_running_job(backend: Backend, sandbox: WandbSan
     assert stopped is not None
     assert stopped["stopped"] is True
     end = _end(backend, sandbox, item)
-    assert end["detailedState"] == "STOPPED", (end, sandbox.read("agent.log"))
+    assert end["detailedState"] == "STOPPED", backend.error_log(item)
     ended = backend.run("vision", run["name"])
     assert ended is not None
-    # The package heard of it with an answer of the server and ended by itself, before the agent's patience did.
+    # The package heard of it in an answer of the server and ended by itself, while the agent still waited.
     assert (ended["state"], ended["exitCode"]) == ("failed", 1)
 
 
@@ -131,7 +127,9 @@ def test_a_job_that_fails_tells_its_reason(backend: Backend, sandbox: WandbSandb
 
     assert end["state"] == end["detailedState"] == "FAILED"
     assert end["error"]["stage"] == "run"
-    assert end["error"]["message"]
+    assert "exit code 1" in end["error"]["message"]
+    log = eventually(lambda: backend.error_log(item), within=PATIENCE, what="error.log")
+    assert "no data at /data" in log
 
 
 def _end(backend: Backend, sandbox: WandbSandbox, item: str) -> dict[str, Any]:
