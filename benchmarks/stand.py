@@ -6,6 +6,7 @@ Everything that is measured is measured from outside: requests at the proxy, sta
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 
 from benchmarks.counting_proxy import CountingProxy, counting_proxy
 from benchmarks.upstream_agent import Memory, memory_of, upstream_agent
+from launch_agent.clients.docker_engine import connect
 from launch_agent.images.rootfs import image_from_host
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.backend import Backend
@@ -89,9 +91,9 @@ def stand(*, latency: float = 0.0) -> Iterator[Stand]:
         address = stack.enter_context(registry(folder / "registry"))
         image = _image(docker, address, folder)
         starts: queue.SimpleQueue[float] = queue.SimpleQueue()
-        events = docker.client.events(
-            decode=True, filters={"type": "container", "event": "start", "image": image}
-        )
+        # A connection of its own: between two starts the engine is silent for longer than other calls may be.
+        listener = stack.enter_context(contextlib.closing(connect(docker.host, silence=3600)))
+        events = listener.events(decode=True, filters={"type": "container", "event": "start", "image": image})
         threading.Thread(target=_listen, args=(events, starts), daemon=True).start()
         found = Stand(backend=backend, proxy=proxy, docker=docker, image=image, folder=folder, starts=starts)
         stack.callback(docker.client.remove_image, image, force=True)

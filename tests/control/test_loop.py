@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.journal import Entry, Journal
 from launch_agent.control.loop import HEARTBEAT_SECONDS, Agent, repeat
 from launch_agent.control.pipeline import Pipeline
@@ -73,6 +74,7 @@ class Bench:
         )
         self.pipeline = Pipeline(
             self.config,
+            builder=BuilderChoice(type="noop", why="the test says so"),
             targets=targets,
             tracker=self.tracker,
             reports=self.reports,
@@ -192,7 +194,7 @@ def test_a_job_that_needs_a_builder_names_the_setting_and_the_agent_goes_on(benc
     bench.queues.push("q", "image")
     bench.round()
     bench.round()
-    assert "'builder'" in bench.failures["code"]
+    assert "builder.type is noop" in bench.failures["code"]
     assert list(bench.runner.runs) == ["image"]
 
 

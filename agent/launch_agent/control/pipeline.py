@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from launch_agent.config import schema
 from launch_agent.config.model import AgentConfig
+from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.journal import Journal
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
@@ -37,6 +38,7 @@ from launch_agent.spec.model import (
     RunState,
     Stage,
 )
+from launch_agent.telemetry.log import forget, hide
 from launch_agent.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Pipeline:
         self,
         config: AgentConfig,
         *,
+        builder: BuilderChoice,
         targets: Targets,
         tracker: Tracker,
         reports: Reports,
@@ -71,6 +74,7 @@ class Pipeline:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
+        self._builder = builder
         self._targets = targets
         self._tracker = tracker
         self._reports = reports
@@ -96,7 +100,8 @@ class Pipeline:
         """Check what can be checked without touching the world. Raises LaunchError."""
         schema.validate("run-spec", lease.spec)
         spec = runspec.parse(lease)
-        policy.check(spec, self._config.policy)
+        identity = replace(self.identify(lease), kind="sweep-scheduler" if spec.scheduler else "job")
+        policy.check(spec, self._config.policy, macros.macros_for(spec, identity, spec.image))
         if spec.scheduler and shutil.which("wandb") is None:
             raise Refused(
                 "a sweep scheduler needs the 'wandb' command, which is not installed beside this agent",
@@ -107,13 +112,13 @@ class Pipeline:
                 f"jobs of the resource {spec.resource!r} are turned off on this agent",
                 hint=f"'runner: {{{spec.resource}: {{enabled: true}}}}' in its config turns them on",
             )
-        identity = replace(self.identify(lease), kind="sweep-scheduler" if spec.scheduler else "job")
         return Ticket(lease=lease, spec=spec, identity=identity)
 
     def launch(self, ticket: Ticket) -> None:
         """Take an acked ticket to a running run; never raises."""
         steps = _Steps(self._metrics, self._clock)
         item = ticket.identity.item_id
+        hide(ticket.spec.api_key)
         try:
             run = self._launch(ticket, steps)
         except _Drained:
@@ -127,6 +132,8 @@ class Pipeline:
             _log.info("run %s is started", run.id, extra={"item": item})
             self._tracker.add(run, self._clock())
             self._journal.erase(item)
+        finally:
+            forget(ticket.spec.api_key)
 
     def fail(self, identity: RunIdentity, failure: Failure) -> None:
         """Report that an item will not run. Its journal entry lasts until the backend knows."""
@@ -154,10 +161,7 @@ class Pipeline:
     def _image(self, spec: RunSpec) -> str:
         """The image to run; empty for a process."""
         if spec.job:
-            raise Refused(
-                f"the job {spec.job!r} has to be fetched and perhaps built, which this agent does not do",
-                hint="submit the job by its image, or set 'builder' in the agent's config to one that builds",
-            )
+            raise self._builder.refusal(spec.job)
         return ready_image(spec.image) if spec.resource != Resource.LOCAL_PROCESS else spec.image
 
     def _submit(self, runner: Runner, ticket: Ticket, image: str) -> Run:
@@ -171,6 +175,10 @@ class Pipeline:
             env_limit=runner.env_limit,
         )
         values = macros.macros_for(spec, identity, image)
+        if unknown := macros.unknown(spec.resource_args):
+            _log.warning(
+                "item %s uses macros that do not exist: %s", identity.item_id, ", ".join(sorted(unknown))
+            )
         return runner.submit(
             RunRequest(
                 identity=identity,

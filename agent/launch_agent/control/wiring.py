@@ -29,6 +29,7 @@ from typing import Any
 
 from launch_agent.clients.http import HttpSettings
 from launch_agent.config.model import AgentConfig
+from launch_agent.control import builder_choice
 from launch_agent.control.journal import Journal
 from launch_agent.control.loop import Agent, repeat
 from launch_agent.control.pipeline import Pipeline
@@ -90,8 +91,10 @@ class Process:
             made=lambda runner: self.tracker.adopt(runner, config.name, time.monotonic()),
         )
         self.pool = LaunchPool(config.max_concurrent_launches)
+        self._builder = builder_choice.choose(config, os.environ)
         pipeline = Pipeline(
             config,
+            builder=self._builder,
             targets=self.targets,
             tracker=self.tracker,
             reports=self.reports,
@@ -113,6 +116,9 @@ class Process:
 
     def run(self) -> int:
         """Start everything, wait for the end, drain."""
+        _log.info("builder: %s (%s)", self._builder.type, self._builder.why)
+        if self._builder.type != builder_choice.NOOP:
+            _log.warning("this release runs ready images only; jobs that have to be built are refused")
         with self._signals(), self._health():
             if self._register():
                 self.agent.recover()
