@@ -63,7 +63,7 @@ def test_without_a_valid_key_the_answer_is_401_in_json(
     answer = wire.request(method, path, body=b"{}", headers=_headers(authorization), with_key=False)
     assert answer.status == 401
     assert "API key" in answer.messages[0]
-    assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_the_key_is_not_in_the_database(server: Server, tmp_path: Path) -> None:

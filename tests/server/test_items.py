@@ -146,6 +146,13 @@ def test_template_values_are_filled_and_checked_when_a_job_is_pushed(wire: Wire,
         assert said in answer.messages[0], values
 
 
+def test_a_key_that_travels_with_a_job_is_shown_to_its_agent_alone(wire: Wire, backend: Backend) -> None:
+    backend.create_queue("q", "local-container")
+    item = backend.push("q", {**SPEC, "_wandb_api_key": "k" * 40})
+    assert backend.item(item)["runSpec"]["_wandb_api_key"] == "***"
+    assert _pop(wire)["runSpec"]["_wandb_api_key"] == "k" * 40
+
+
 def test_the_scheduler_of_a_sweep_goes_where_it_says(wire: Wire, backend: Backend) -> None:
     backend.create_queue("q", "kubernetes", {"kind": "Job"})
     spec = {**SPEC, "uri": "placeholder-uri-scheduler", "resource": "local-process"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +192,19 @@ def test_an_upload_url_is_good_for_its_file_its_method_and_an_hour(wire: Wire, c
     assert path is not None
     assert wire.request("GET", path).body == b"two", "with a key, no signature is needed"
     assert wire.request("GET", path.replace("a.txt", "no.txt")).status == 404
+
+
+@pytest.mark.parametrize("run_id", ["run-no", "..", "%2e%2e"])
+def test_nothing_is_written_for_a_run_that_is_not_there(
+    wire: Wire, server: Server, tmp_path: Path, run_id: str
+) -> None:
+    before = sorted((tmp_path / "data").rglob("*"))
+    head = f"PUT /storage/{run_id}/x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {server.api_key}\r\n"
+    with socket.create_connection((server.host, server.port), timeout=10) as raw:
+        raw.sendall(head.encode() + b"Content-Length: 1\r\nConnection: close\r\n\r\nx")
+        answer = raw.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert sorted((tmp_path / "data").rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/../../x", "/etc/passwd", "x" * 513, "a\0b"])

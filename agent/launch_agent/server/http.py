@@ -25,7 +25,9 @@ class Problem(Exception):
 
     def response(self) -> JSONResponse:
         """The error in the form of a GraphQL answer, which official clients show."""
-        headers = {"WWW-Authenticate": 'Basic realm="launch-agent"'} if self.status == 401 else None
+        # Not Basic, although that is accepted: browsers would ask for a password and then send it along with
+        # whatever other pages make them send here.
+        headers = {"WWW-Authenticate": 'Bearer realm="launch-agent"'} if self.status == 401 else None
         return JSONResponse({"errors": [{"message": self.message}]}, self.status, headers=headers)
 
 

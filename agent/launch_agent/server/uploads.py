@@ -24,21 +24,19 @@ async def put_file(request: Request) -> Response:
     """PUT to a URL that createRunFiles gave."""
     state = state_of(request)
     run_id, name = await _checked(request, "PUT")
+    await _require_run(request, run_id)
     chunks = chunks_of(request, state.limits.upload)
     received = await state.files.receive(run_id, name, chunks)
 
-    def note() -> bool:
-        with state.store.writing() as connection:
-            if run_store.find_by_id(connection, run_id) is None:
-                return False
-            row = file_store.FileRow(
-                run_id=run_id, name=name, size=received.size, md5=received.md5, updated_at=state.store.clock()
-            )
-            file_store.put(connection, row)
-            return True
+    row = file_store.FileRow(
+        run_id=run_id, name=name, size=received.size, md5=received.md5, updated_at=state.store.clock()
+    )
 
-    if not await anyio.to_thread.run_sync(note):
-        raise Problem(404, "the run is gone")
+    def note() -> None:
+        with state.store.writing() as connection:
+            file_store.put(connection, row)
+
+    await anyio.to_thread.run_sync(note)
     return Response(status_code=200)
 
 
@@ -60,6 +58,18 @@ async def get_file(request: Request) -> Response:
         filename=name.rpartition("/")[2],
         headers={"X-Content-Type-Options": "nosniff"},
     )
+
+
+async def _require_run(request: Request, run_id: str) -> None:
+    """Before a byte is written: the run's id becomes the name of a folder. Raises Problem 404."""
+    store = state_of(request).store
+
+    def find() -> bool:
+        with store.reading() as connection:
+            return run_store.find_by_id(connection, run_id) is not None
+
+    if not await anyio.to_thread.run_sync(find):
+        raise Problem(404, f"there is no run {run_id!r}")
 
 
 async def _checked(request: Request, method: str) -> tuple[str, str]:

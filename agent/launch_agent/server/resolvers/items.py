@@ -32,6 +32,9 @@ _LONGEST_SPEC = 1024 * 1024
 # Where a run goes whose spec names no project; the official clients' own word.
 _NO_PROJECT = "uncategorized"
 
+# Where official clients put the submitter's own API key, if it is to be used for the run.
+_TRAVELLING_KEY = "_wandb_api_key"
+
 # The state of a run whose end only its agent has seen.
 _RUN_STATES = {
     ItemState.FINISHED: "finished",
@@ -266,7 +269,11 @@ def resolve_run_name(row: ItemRow, _info: Info) -> str | None:
 
 @item.field("runSpec")
 def resolve_spec(row: ItemRow, _info: Info) -> str:
-    return row.spec
+    """The spec for those who look at it: only the agent, by its pop, gets a key that travels with a job."""
+    if _TRAVELLING_KEY not in row.spec:
+        return row.spec
+    spec = json.loads(row.spec)
+    return json.dumps({**spec, _TRAVELLING_KEY: "***"} if _TRAVELLING_KEY in spec else spec)
 
 
 @item.field("createdAt")

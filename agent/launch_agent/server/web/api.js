@@ -14,6 +14,7 @@ export async function ask(query, variables = {}) {
   try {
     answer = await fetch("/graphql", {
       method: "POST",
+      credentials: "omit",  // or the browser asks for a password itself when the key is wrong
       headers: { "Content-Type": "application/json", "Authorization": `Bearer ${session.key}` },
       body: JSON.stringify({ query, variables }),
     });
