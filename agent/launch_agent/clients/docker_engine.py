@@ -140,6 +140,8 @@ def _root(error: BaseException) -> str:
     seen = error
     while (inner := seen.__cause__ or seen.__context__) is not None:
         seen = inner
+    if isinstance(seen, TimeoutError):
+        return "no answer in time"
     return (seen.strerror if isinstance(seen, OSError) and seen.strerror else str(seen)) or type(
         seen
     ).__name__

@@ -87,6 +87,7 @@ _NOT_COMPARED = (
 )
 
 
+@pytest.mark.req("QUEUE-6", "QUEUE-17")
 @pytest.mark.parametrize(("resource_args", "options"), CASES, ids=[" ".join(options) for _, options in CASES])
 def test_the_engine_makes_the_same_of_both(
     docker_engine: TestEngine, tiny_image: str, resource_args: dict[str, Any], options: Sequence[str]

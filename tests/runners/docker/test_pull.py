@@ -44,6 +44,7 @@ def remote_image(docker_engine: TestEngine, tiny_image: str, docker_registry: st
         docker_engine.client.remove_image(name, force=True)
 
 
+@pytest.mark.req("JOB-4", "JOB-5")
 def test_a_missing_image_is_pulled_with_a_word_about_it(
     bench: Bench, remote_image: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_registry_that_is_not_there_is_unreachable(bench: Bench) -> None:
     assert caught.value.retryable
 
 
+@pytest.mark.req("JOB-5")
 def test_a_private_image_needs_credentials_and_gets_them_from_dockers_config(
     bench: Bench, tiny_image: str, private_registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from launch_agent import plugins
+from launch_agent.control.targets import KINDS
 from launch_agent.errors import ContainerCannotRun, RunnerError, SubmitRejected
 from launch_agent.runners.docker.run import end_of as end_from
 from launch_agent.spec import identity
-from launch_agent.spec.model import RunState
+from launch_agent.spec.model import Resource, RunState
 from launch_agent.spec.secret import Secret
 from tests.contracts.runner import POLITE, RunnerContract, end_of, identity_for, wait_until_ready
 from tests.fakes.eventually import eventually
@@ -18,6 +20,14 @@ Bench = Any  # tests.runners.docker.conftest.DockerBench, which is no module to 
 
 
 class TestDockerRunner(RunnerContract):
+    @pytest.mark.req("AGT-10", "QUEUE-18")
+    def test_it_is_what_the_resource_local_container_names(self, bench: Bench) -> None:
+        kind = plugins.load("runners", KINDS[Resource.LOCAL_CONTAINER])
+        runner = kind.create({"host": bench.engine.host, "network": bench.engine.network})
+        run = runner.submit(bench.request(entry_point=["true"]))
+        assert end_of(run).state is RunState.FINISHED
+        runner.close()
+
     def test_a_run_never_started_is_started_by_the_agent_that_finds_it(self, bench: Bench) -> None:
         bench.half_start(self.sh(bench, "exit 5"))
         (run,) = bench.runner().adopt(bench.agent)
