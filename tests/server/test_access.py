@@ -140,6 +140,28 @@ def test_health_needs_no_key_and_tells_nothing_else(wire: Wire) -> None:
     assert (answer.status, answer.body) == (200, {"status": "ok"})
 
 
+def test_a_database_that_fails_is_a_503_and_nothing_was_done(
+    server: Server, wire: Wire, tmp_path: Path
+) -> None:
+    """As with a full disk: here, another process has taken the table away."""
+    connection = sqlite3.connect(tmp_path / "data" / "queue.db")
+    with connection:
+        connection.execute("ALTER TABLE items RENAME TO elsewhere")
+    where = 'entityName: "team", projectName: "model-registry", queueName: "q"'
+    mutation = f"""mutation {{
+      a: upsertRunQueue(input: {{{where}, resourceType: "kubernetes", resourceConfig: "{{}}"}}) {{ success }}
+      b: pushToRunQueueByName(input: {{{where}, runSpec: "{{}}"}}) {{ runQueueItemId }} }}"""
+    answer = wire.graphql(mutation)
+    assert answer.status == 503
+    assert "database failed" in answer.messages[0]
+    assert wire.request("GET", "/healthz").status == 503
+    with connection:
+        connection.execute("ALTER TABLE elsewhere RENAME TO items")
+    connection.close()
+    assert wire.graphql("{ launchQueues { id } }").data == {"launchQueues": []}
+    assert wire.graphql(mutation).data["b"]["runQueueItemId"]
+
+
 def test_official_clients_telemetry_is_taken(wire: Wire) -> None:
     for signal in ("metrics", "logs"):
         assert wire.request("POST", f"/sdk/otel/v1/{signal}", body=b"\x0a\x00").status == 200

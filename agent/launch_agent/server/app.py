@@ -54,7 +54,7 @@ def create_app(state: State) -> Starlette:
             Route("/sdk/otel/v1/{signal}", _telemetry, methods=["POST"]),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=2048)],
-        exception_handlers={Problem: _answer_problem},
+        exception_handlers={Problem: _answer_problem, SQLAlchemyError: _answer_failure},
         lifespan=lifespan,
     )
     app.state.launch = state
@@ -63,6 +63,13 @@ def create_app(state: State) -> Starlette:
 
 async def _answer_problem(_request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
+    return problem.response()
+
+
+async def _answer_failure(_request: Request, error: Exception) -> Response:
+    """The database failed, which may be over soon: clients repeat what is answered so."""
+    _log.error("the database failed", exc_info=error)
+    problem = Problem(503, f"the server's database failed ({type(error).__name__}); try again")
     return problem.response()
 
 

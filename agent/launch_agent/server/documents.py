@@ -35,6 +35,7 @@ DEEPEST = 20
 MOST_FIELDS = 20_000
 MOST_TOKENS = 20_000
 LONGEST = 256 * 1024
+_LONGEST_REMEMBERED = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +59,17 @@ def schema() -> GraphQLSchema:
     return make_executable_schema(text, *(bindable for subject in subjects for bindable in subject.BINDABLES))
 
 
-@lru_cache(maxsize=256)
 def read(text: str) -> Document:
     """Parse and validate a document."""
+    return _remembered(text) if len(text) <= _LONGEST_REMEMBERED else _read(text)
+
+
+@lru_cache(maxsize=256)
+def _remembered(text: str) -> Document:
+    return _read(text)
+
+
+def _read(text: str) -> Document:
     if len(text) > LONGEST:
         return _refused(GraphQLError(f"the document is longer than {LONGEST} characters"))
     try:

@@ -30,6 +30,8 @@ def run(request: Request, context: Context) -> dict[str, Any]:
     """Answer a request: `{"data": …}`, `{"errors": …}` or both.
 
     All that the request wrote is committed before this returns, so whoever sees the answer can rely on it.
+    Raises SQLAlchemyError where the database fails: then nothing was written, and the whole request may be
+    repeated, which clients do by themselves when they are told so by HTTP's status.
     """
     document = documents.read(request.query)
     if document.node is None or document.errors:
@@ -42,10 +44,10 @@ def run(request: Request, context: Context) -> dict[str, Any]:
             variable_values=_without_nulls(request.variables, document.node, request.operation, context),
             operation_name=request.operation,
         )
+        for error in result.errors or ():
+            if isinstance(error.original_error, SQLAlchemyError):
+                raise error.original_error
         context.unit.commit()
-    except SQLAlchemyError as error:
-        _log.exception("a request could not be committed")
-        return {"data": None, "errors": [{"message": f"the database failed: {type(error).__name__}"}]}
     finally:
         context.unit.close()
     answer: dict[str, Any] = {"data": result.data}
