@@ -12,6 +12,7 @@ from tests.fakes.backend import Backend
 from tests.fakes.eventually import eventually
 from tests.fakes.wandb_sandbox import WandbSandbox, stop
 from tests.interop import jobs
+from tests.interop.targets import Target
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -19,29 +20,17 @@ pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(180)]
 PATIENCE = 45.0
 
 
-def process_job(sandbox: WandbSandbox, code: str, **overrides: Any) -> dict[str, Any]:
-    """A spec that the official agent runs as a process without fetching a job artifact: it takes any entry
-    point from a spec whose uri begins like that of a sweep scheduler."""
-    script = sandbox.folder / "job.py"
-    script.write_text(code)
-    return {
-        "uri": "placeholder-uri-scheduler",
-        "project": "vision",
-        "resource": "local-process",
-        "overrides": {"entry_point": [str(sandbox.python), str(script)], **overrides},
-    }
-
-
 @pytest.mark.req("AGT-1", "AGT-2", "QUEUE-4", "QUEUE-12", "CLI-1")
 def test_it_takes_a_job_runs_it_and_ends_when_a_user_stops_it(
-    backend: Backend, sandbox: WandbSandbox
+    backend: Backend, sandbox: WandbSandbox, target: Target
 ) -> None:
-    backend.create_queue("processes", "local-process")
-    item = backend.push(
-        "processes", process_job(sandbox, jobs.TRAIN, run_config={"lr": 0.1}) | {"author": "somebody"}
-    )
+    queue = target.resource
+    backend.create_queue(queue, target.resource, target.queue_config)
+    item = backend.push(queue, target.spec(jobs.TRAIN, run_config={"lr": 0.1}) | {"name": "first"})
+    # For containers it chooses the host's network where the server's address begins with this name.
+    sandbox.env["WANDB_BASE_URL"] = backend.url.replace("127.0.0.1", "localhost")
 
-    agent = sandbox.start(_agent("processes", backend), "agent.log")
+    agent = sandbox.start(_agent(queue, backend), "agent.log", target.env)
     run = eventually(lambda: _ended(backend, item), within=PATIENCE, what="the job's run")
 
     assert run["state"] == "finished", sandbox.read("agent.log")
@@ -49,11 +38,12 @@ def test_it_takes_a_job_runs_it_and_ends_when_a_user_stops_it(
     assert run["historyLineCount"] == 2
     assert run["summaryMetrics"]["best"] == 0.5
     environment = run["summaryMetrics"]["env"]
-    assert environment["WANDB_LAUNCH_QUEUE_NAME"] == "processes"
+    assert environment["WANDB_NAME"] == "first"
+    assert environment["WANDB_LAUNCH_QUEUE_NAME"] == queue
     assert environment["WANDB_LAUNCH_TRACE_ID"] == item
     assert backend.item(item)["state"] == "CLAIMED"
 
-    registered = _registered(backend, "processes")
+    registered = _registered(backend, queue)
     assert registered["version"].startswith("wandb@")
     # Asked to stop while it sees to the end of a job, it would say POLLING after KILLED.
     eventually(
@@ -61,7 +51,7 @@ def test_it_takes_a_job_runs_it_and_ends_when_a_user_stops_it(
     )
     backend.stop_agent(registered["id"])
     assert agent.wait(timeout=PATIENCE) == 0
-    assert _registered(backend, "processes")["agentStatus"] == "KILLED", sandbox.read("agent.log")
+    assert _registered(backend, queue)["agentStatus"] == "KILLED", sandbox.read("agent.log")
 
 
 @pytest.mark.req("CLI-2", "CLI-3", "CLI-4", "AGT-3")
