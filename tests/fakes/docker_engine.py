@@ -61,15 +61,16 @@ def engine() -> Iterator[TestEngine]:
         yield TestEngine(host=client.address, network="none", private=False, client=client)
         client.close()
         return
-    _check_possible()
+    check_possible()
     folder = Path(tempfile.gettempdir(), f"launch-agent-tests-{os.getuid()}")
-    with _shared(folder) as host:
+    with private_engine(folder) as host:
         client = connect(host)
         yield TestEngine(host=host, network="none", private=True, client=client)
         client.close()
 
 
-def _check_possible() -> None:
+def check_possible() -> None:
+    """Raise NoEngine where no private engine can be started."""
     if not sys.platform.startswith("linux"):
         raise NoEngine("no Docker engine answers, and one of our own needs Linux")
     if os.getuid() != 0:
@@ -79,7 +80,7 @@ def _check_possible() -> None:
 
 
 @contextmanager
-def _shared(folder: Path) -> Iterator[str]:
+def private_engine(folder: Path) -> Iterator[str]:
     """The private engine's address, for as long as somebody uses it."""
     lock = folder.with_suffix(".lock")
     with locked(lock):
@@ -122,7 +123,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def _start(folder: Path) -> str:
     host = f"unix://{folder}/docker.sock"
-    if _pid(folder):
+    if pid_of(folder):
         return host
     for name in ("data", "exec"):
         _clean(folder / name)
@@ -140,6 +141,9 @@ def _start(folder: Path) -> str:
         eventually(lambda: _answers(host), within=_START_SECONDS, every=0.1, what="dockerd answers")
     except AssertionError as error:
         said = (folder / "dockerd.log").read_text(errors="replace")[-2000:]
+        if pid := pid_of(folder):
+            os.kill(pid, signal.SIGKILL)
+        _clean(folder)
         raise NoEngine(f"dockerd was started and does not answer: {said}") from error
     return host
 
@@ -152,7 +156,7 @@ def _answers(host: str) -> bool:
     return True
 
 
-def _pid(folder: Path) -> int:
+def pid_of(folder: Path) -> int:
     """The engine's process id; 0 where it does not run."""
     try:
         pid = int((folder / "pid").read_text())
@@ -171,7 +175,7 @@ def _is_dockerd(pid: int) -> bool:
 
 
 def _stop(folder: Path) -> None:
-    pid = _pid(folder)
+    pid = pid_of(folder)
     if pid:
         # Running containers would each be waited for.
         client = connect(f"unix://{folder}/docker.sock")

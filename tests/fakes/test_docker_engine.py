@@ -7,40 +7,39 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import docker_engine
-from tests.fakes.docker_engine import NoEngine, _check_possible, _is_dockerd, _pid, _shared, connect, locked
+from tests.fakes.docker_engine import (
+    NoEngine,
+    _is_dockerd,
+    check_possible,
+    connect,
+    locked,
+    pid_of,
+    private_engine,
+)
 from tests.fakes.eventually import eventually
 
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    try:
-        _check_possible()
-    except NoEngine as reason:
-        pytest.skip(str(reason))
-    return tmp_path / "e"
-
-
-def test_one_engine_serves_all_and_the_last_one_stops_it(folder: Path) -> None:
-    with _shared(folder) as first:
-        with _shared(folder) as second:
+def test_one_engine_serves_all_and_the_last_one_stops_it(engine_folder: Path) -> None:
+    with private_engine(engine_folder) as first:
+        with private_engine(engine_folder) as second:
             assert second == first
         connect(first).close()
-        pid = _pid(folder)
+        pid = pid_of(engine_folder)
     assert not _is_dockerd(pid)
-    assert str(folder) not in Path("/proc/self/mounts").read_text()
-    assert not folder.exists()
-    assert not folder.with_suffix(".lock").exists()
+    assert str(engine_folder) not in Path("/proc/self/mounts").read_text()
+    assert not engine_folder.exists()
+    assert not engine_folder.with_suffix(".lock").exists()
 
 
-def test_an_engine_that_was_killed_is_replaced(folder: Path) -> None:
-    with _shared(folder):
-        os.kill(_pid(folder), signal.SIGKILL)
-        eventually(lambda: not _pid(folder), what="dockerd is dead")
-        with _shared(folder) as host:
+def test_an_engine_that_was_killed_is_replaced(engine_folder: Path) -> None:
+    with private_engine(engine_folder):
+        os.kill(pid_of(engine_folder), signal.SIGKILL)
+        eventually(lambda: not pid_of(engine_folder), what="dockerd is dead")
+        with private_engine(engine_folder) as host:
             connect(host).close()
-    assert not folder.exists()
+    assert not engine_folder.exists()
 
 
 def test_who_waited_for_a_lock_whose_file_went_begins_again(tmp_path: Path) -> None:
@@ -55,4 +54,4 @@ def test_who_waited_for_a_lock_whose_file_went_begins_again(tmp_path: Path) -> N
 def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_engine.sys, "platform", "darwin")
     with pytest.raises(NoEngine, match="needs Linux"):
-        _check_possible()
+        check_possible()

@@ -12,6 +12,7 @@ from launch_agent.runners.docker.arguments import OPTIONS, Arguments, parse
 from launch_agent.runners.env import IDENTITY_KEYS, pairs
 from launch_agent.spec.docker_keys import canonical
 from launch_agent.spec.identity import MANAGED_BY
+from launch_agent.spec.policy.docker import HARMLESS
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
@@ -122,3 +123,8 @@ def test_every_option_has_its_long_name() -> None:
 
 def test_identity_is_five_variables() -> None:
     assert len(IDENTITY_KEYS) == 5
+
+
+def test_what_the_policy_lets_pass_is_known_here() -> None:
+    assert all(parse({option: None}) == Arguments() for option in HARMLESS)
+    assert HARMLESS.keys() - OPTIONS.keys() <= {"rm"}

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import os
+import signal
 import uuid
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launch_agent import plugins
+from launch_agent.clients.docker_engine import connect
 from launch_agent.control.targets import KINDS
 from launch_agent.errors import ContainerCannotRun, RunnerError, SubmitRejected
+from launch_agent.images.rootfs import image_from_host
+from launch_agent.runners.docker import create
 from launch_agent.runners.docker.run import end_of as end_from
 from launch_agent.spec import identity
-from launch_agent.spec.model import Resource, RunState
+from launch_agent.spec.model import Resource, RunRequest, RunState
 from launch_agent.spec.secret import Secret
 from tests.contracts.runner import POLITE, RunnerContract, end_of, identity_for, wait_until_ready
+from tests.fakes.docker_engine import pid_of, private_engine
 from tests.fakes.eventually import eventually
 
 pytestmark = pytest.mark.docker
@@ -114,6 +122,23 @@ class TestDockerRunner(RunnerContract):
         assert (status.state, status.reason) == (RunState.RUNNING, "Paused")
         bench.engine.client.unpause(run.id)
 
+    def test_a_paused_container_can_be_stopped(self, bench: Bench) -> None:
+        run = bench.runner().submit(self.sh(bench, POLITE, resource_args=bench.stubborn_args()))
+        wait_until_ready(run)
+        bench.engine.client.pause(run.id)
+        run.cancel()
+        assert end_of(run).state is RunState.STOPPED
+
+    def test_a_stop_asked_for_just_before_the_agent_ends_is_sent(self, bench: Bench) -> None:
+        runner = bench.runner()
+        runs = [runner.submit(self.sh(bench, POLITE)) for _ in range(3)]
+        for run in runs:
+            wait_until_ready(run)
+        for run in runs:
+            run.cancel()
+        runner.close()
+        assert {end_of(run).state for run in bench.runner().adopt(bench.agent)} == {RunState.STOPPED}
+
     def test_a_container_with_a_terminal_has_a_log(self, bench: Bench) -> None:
         run = bench.runner().submit(self.sh(bench, "echo hello", resource_args={"tty": True}))
         end_of(run)
@@ -148,6 +173,29 @@ class TestDockerRunner(RunnerContract):
         for _ in range(3):
             assert {run.status().state for run in runs} == {RunState.RUNNING}
         assert len(asked) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_runs_are_unknown_not_failed_while_the_engine_is_away(engine_folder: Path, tmp_path: Path) -> None:
+    """The SDK leaves its socket open where nobody listens; hence the warning that is let pass."""
+    with private_engine(engine_folder) as host, closing(connect(host)) as client:
+        client.import_image(str(image_from_host(tmp_path / "i.tar", ["sh", "sleep"])), repository="i")
+        runner = create({"host": host, "network": "none"})
+        request = RunRequest(identity=identity_for("a"), image="i", entry_point=["sleep", "600"])
+        run = runner.submit(request)
+        assert run.status().state is RunState.RUNNING
+        os.kill(pid_of(engine_folder), signal.SIGKILL)
+
+        def is_unknown() -> bool:
+            try:
+                return run.status() is None
+            except RunnerError as error:
+                return error.retryable
+
+        eventually(is_unknown, what="the run is unknown")
+        with private_engine(engine_folder):
+            eventually(lambda: not is_unknown(), what="the run is known again")
+        runner.close()
 
 
 def test_an_engine_that_is_not_there_is_named_with_a_cure(bench: Bench) -> None:

@@ -181,6 +181,18 @@ def test_a_working_directory_that_is_not_there_is_refused(bench: ProcessBench) -
         bench.runner().submit(bench.request(entry_point=["true"], working_dir="/no/such"))
 
 
+def test_a_variable_without_a_name_is_refused(bench: ProcessBench) -> None:
+    with pytest.raises(SubmitRejected, match="variable"):
+        bench.runner().submit(bench.request(entry_point=["true"], env={"": "x"}))
+    assert not bench.left()
+
+
+def test_more_than_the_machine_takes_is_refused(bench: ProcessBench) -> None:
+    with pytest.raises(SubmitRejected, match="too long"):
+        bench.runner().submit(bench.request(entry_point=["true"], args=["x" * 200_000]))
+    assert not bench.left()
+
+
 def test_a_nul_is_refused(bench: ProcessBench) -> None:
     with pytest.raises(SubmitRejected, match="NUL"):
         bench.runner().submit(bench.request(entry_point=["echo", "a\0b"]))

@@ -249,7 +249,7 @@ def _not_started(name: str, said: str) -> RunnerError:
     if "could not select device driver" in said:
         hint = "the engine finds no GPU runtime; install the NVIDIA Container Toolkit, or drop `gpus`"
         return SubmitRejected(f"container {name} cannot start: {said}", hint=hint)
-    if "OCI runtime" in said or "exec" in said or "executable file not found" in said:
+    if "exec:" in said or "exec format error" in said or "executable file not found" in said:
         hint = "is the entry point a program of the image?"
         return ContainerCannotRun(f"container {name} cannot start: {said}", hint=hint)
     return SubmitRejected(f"container {name} cannot start: {said}")

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 # Docker's own default for the time between the first signal and the second.
 GRACE_SECONDS = 10.0
 _RETRY_SECONDS = 2.0
+_CLOSE_SECONDS = 5.0
 _TRIES = 15
 _NOTE = ".launch-agent-stopped"
 
@@ -66,14 +67,16 @@ class Stopper:
             self._changed.notify()
 
     def close(self) -> None:
-        """Stop nothing more. What was asked to end and does not is left to the next agent."""
+        """Send the signals that are due and then stop nothing more: a run that does not heed its signal is
+        left to the next agent."""
         with self._changed:
             self._closed = True
-            self._steps.clear()
+            self._steps = [step for step in self._steps if step.due <= self._clock()]
+            heapq.heapify(self._steps)
             self._changed.notify()
             thread = self._thread
         if thread is not None:
-            thread.join(timeout=_RETRY_SECONDS)
+            thread.join(timeout=_CLOSE_SECONDS)
 
     def _push(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -51,7 +52,9 @@ class Folder:
         """End what a supervisor that was killed has left running."""
         # While `alive` is held, a process of the group lives, and its number is not given to another.
         if (pid := self._number("child")) and _is_locked(self.path / "alive"):
-            _send(pid, signal.SIGKILL, group=True)
+            # A Mac says PermissionError of a group whose processes are dead already.
+            with contextlib.suppress(PermissionError):
+                _send(pid, signal.SIGKILL, group=True)
 
     def log_end(self, size: int) -> bytes:
         """The last `size` bytes of what was printed."""

@@ -109,9 +109,10 @@ def _supervise(
         child = os.posix_spawnp(
             command[0], command, env, file_actions=moves, setpgroup=0, setsigmask=(), setsigdef=_NOT_INHERITED
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a variable without a name
         _remove(folder)
-        _answer(f"failed {error.strerror}: {os.fsdecode(error.filename or command[0])}")
+        what = os.fsdecode(getattr(error, "filename", None) or command[0])
+        _answer(f"failed {getattr(error, 'strerror', None) or error}: {what}")
         return
     os.close(alive)
     _write(f"{folder}/child", str(child).encode())
