@@ -137,6 +137,7 @@ class _Load:
 
 @pytest.mark.req("QUEUE-4")
 @pytest.mark.slow
+@pytest.mark.timeout(60 + 10 * _ROUNDS)
 def test_kill_9_loses_no_accepted_item_and_claims_none_twice(tmp_path: Path) -> None:
     load, chance = _Load(), random.Random(7)
     process = _Process(tmp_path)

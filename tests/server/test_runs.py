@@ -14,6 +14,7 @@ import urllib3
 from launch_agent.server.serve import Server
 from tests.fakes.backend import Backend
 from tests.fakes.clock import Clock
+from tests.fakes.eventually import eventually
 from tests.fakes.wire import Wire
 
 _BUCKET = """bucket { id name displayName config sweepName historyLineCount
@@ -120,6 +121,41 @@ def test_the_stop_of_a_run_reaches_its_client_by_the_stream(wire: Wire) -> None:
     assert _stream(wire, {})["stopped"] is True
     assert _run(wire, "stopped") == {"stopped": True}
     assert not wire.mutate("stopRun", "success", id="run-no")["success"]
+
+
+def test_a_run_that_says_nothing_for_minutes_has_crashed_until_it_speaks_again(
+    wire: Wire, clock: Clock
+) -> None:
+    _upsert(wire)
+    clock.forward(299)
+    assert _run(wire, "state") == {"state": "running"}
+    clock.forward(2)
+    assert _run(wire, "state") == {"state": "crashed"}
+    _stream(wire, {})
+    assert _run(wire, "state") == {"state": "running"}
+
+
+def test_an_upload_that_ends_in_the_middle_leaves_nothing(wire: Wire, server: Server, tmp_path: Path) -> None:
+    given = {"projectName": "p", "runName": "r", "files": ["a.txt"]}
+    url = wire.mutate("createRunFiles", "files { uploadUrl }", **given)["files"][0]["uploadUrl"]
+    target = urllib3.util.parse_url(url).request_uri
+    with socket.create_connection((server.host, server.port), timeout=10) as raw:
+        raw.sendall(f"PUT {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nabc".encode())
+        eventually(lambda: _files(tmp_path))
+    eventually(lambda: not _files(tmp_path))
+    assert wire.request("GET", target.partition("?")[0]).status == 404
+
+
+def test_what_a_killed_server_left_of_an_upload_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "files" / ".incoming" / "left"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"abc")
+    with Server(data_dir=tmp_path):
+        assert not left.exists()
+
+
+def _files(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "data" / "files").rglob("*") if path.is_file()]
 
 
 def test_a_run_that_never_reported_itself_is_not_there_to_resume(wire: Wire, backend: Backend) -> None:

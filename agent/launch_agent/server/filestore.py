@@ -35,12 +35,19 @@ class Received:
 
 
 class FileStore:
-    """`folder` holds the files and is made where it is missing; `secret` signs the URLs."""
+    """`folder` holds the files, one folder for each run; `secret` signs the URLs."""
 
     def __init__(self, folder: Path, secret: bytes, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self._secret = secret
         self._clock = clock
+        self._incoming = folder / ".incoming"
+
+    def open(self) -> None:
+        """Make the folder, and remove what a killed server left of uploads that it had not taken in whole."""
+        self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for partial in self._incoming.iterdir():
+            partial.unlink()
 
     def sign(self, method: str, run_id: str, name: str) -> str:
         """Path and query of a URL for one file and one method, valid for an hour."""
@@ -67,7 +74,7 @@ class FileStore:
         """Write an upload; it takes its name only when all of it is on disk."""
         target = self.path(run_id, name)
         await anyio.to_thread.run_sync(lambda: target.parent.mkdir(parents=True, exist_ok=True, mode=0o700))
-        partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+        partial = self._incoming / secrets.token_hex(16)
         size, md5 = 0, hashlib.md5(usedforsecurity=False)
         try:
             async with await anyio.open_file(partial, "xb") as file:

@@ -74,9 +74,11 @@ class Server:
         self.api_key = api_key
         self.is_new_key = False
         self.store = Store(database or f"sqlite:///{data_dir.absolute() / 'queue.db'}", clock=clock)
+        files = FileStore(data_dir / "files", self._prepare_keys(), clock=clock)
+        files.open()
         self._state = State(
             store=self.store,
-            files=FileStore(data_dir / "files", self._prepare_keys(), clock=clock),
+            files=files,
             keyring=Keyring(self.store),
             lease_seconds=lease_seconds,
             public_url=public_url.rstrip("/"),

@@ -148,6 +148,11 @@ def _addressed(context: Context, connection: Any, given: Payload) -> RunRow:
     return row
 
 
+@run.field("state")
+def resolve_state(row: RunRow, info: Info) -> str:
+    return row.state_at(context_of(info).now)
+
+
 @run.field("displayName")
 def resolve_display_name(row: RunRow, _info: Info) -> str:
     return str(row.fields.get("displayName") or row.name)

@@ -12,6 +12,10 @@ from typing import Any
 LOST_AFTER = 180.0
 
 
+# Seconds without a word after which a running run counts as crashed; official clients say something every 30.
+CRASHED_AFTER = 300.0
+
+
 class ItemState(StrEnum):
     """Where an item is. Official clients are told the last three as CLAIMED."""
 
@@ -143,6 +147,11 @@ class RunRow:
     user_id: str
     created_at: float
     heartbeat_at: float
+
+    def state_at(self, now: float) -> str:
+        """The state as others are told it: who runs and says nothing for minutes has crashed."""
+        is_silent = self.initialised and now - self.heartbeat_at > CRASHED_AFTER
+        return "crashed" if self.state == "running" and is_silent else self.state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

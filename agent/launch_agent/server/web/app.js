@@ -60,6 +60,8 @@ function ago(moment) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h ago` : new Date(moment).toLocaleString();
 }
 
+const isOld = (moment) => Date.now() - Date.parse(moment) > 24 * 3600 * 1000;
+
 function show(template) {
   if ($("view").dataset.template === template) return;
   $("view").dataset.template = template;
@@ -110,7 +112,8 @@ async function drawOverview(mine) {
   $("create-queue").onclick = () => openCreate(found.launchEntities);
   const names = new Map(found.launchQueues.map((queue) => [queue.id, queue.name]));
   rows($("queues"), found.launchQueues.map(queueRow), "No queue yet. Create one with the button above.");
-  rows($("agents"), found.launchAgents.map((agent) => agentRow(agent, names)), "No agent has introduced itself yet.");
+  const present = found.launchAgents.filter((agent) => agent.agentStatus !== "KILLED" && !isOld(agent.heartbeatAt));
+  rows($("agents"), present.map((agent) => agentRow(agent, names)), "No agent polls these queues.");
 }
 
 function queueRow(queue) {
