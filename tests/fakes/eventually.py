@@ -31,5 +31,6 @@ def eventually(probe: Callable[[], T], *, within: float = 10.0, every: float = 0
             return value
         if time.monotonic() >= deadline:
             label = what or getattr(probe, "__name__", "condition")
-            raise AssertionError(f"{label}: not within {within:g} s; last value {value!r}") from failure
+            last = f"last: {failure}" if failure else f"last value {value!r}"
+            raise AssertionError(f"{label}: not within {within:g} s; {last}") from failure
         time.sleep(every)

@@ -16,7 +16,7 @@ def test_an_assertion_is_not_yet_and_is_chained_at_the_end() -> None:
     def probe() -> bool:
         raise AssertionError("nobody home")
 
-    with pytest.raises(AssertionError, match=r"the door: not within 0.01 s") as failure:
+    with pytest.raises(AssertionError, match=r"the door: not within 0\.01 s; last: nobody home") as failure:
         eventually(probe, within=0.01, every=0.001, what="the door")
     assert "nobody home" in str(failure.value.__cause__)
 
