@@ -94,6 +94,24 @@ def test_a_config_longer_than_a_variable_arrives_whole(
 
 
 @pytest.mark.usefixtures("agent")
+def test_a_run_that_is_pushed_again_goes_on_where_it_was(
+    backend: Backend, sandbox: WandbSandbox, target: Target
+) -> None:
+    """A preempted run comes back with its own id and a count; the package then resumes its record."""
+    spec = target.spec(jobs.TRAIN) | {"run_id": f"again-{target.resource}"}
+
+    for resume_count in range(2):
+        item = backend.push(target.resource, spec | {"_resume_count": resume_count})
+        end = _end(backend, sandbox, item)
+        assert end["detailedState"] == "FINISHED", backend.error_log(item)
+
+    run = backend.run("vision", spec["run_id"])
+    assert run is not None
+    assert (run["state"], run["historyLineCount"]) == ("finished", 4)
+    assert run["summaryMetrics"]["_step"] == 3
+
+
+@pytest.mark.usefixtures("agent")
 def test_the_clients_stop_ends_a_running_job(backend: Backend, sandbox: WandbSandbox, target: Target) -> None:
     item = backend.push(target.resource, target.spec(jobs.FOREVER))
     run = eventually(lambda: _running(backend, item), within=PATIENCE, what="wandb.init in the job")
