@@ -42,7 +42,7 @@ _Resolver.yaml_implicit_resolvers = {
 @dataclass(slots=True, eq=False)
 class _Node:
     """A value with its place. `keys` holds the places of a mapping's keys; `size` counts the values below,
-    aliases as often as they are used."""
+    aliases as often as they are used; `style` is the first character of a quoted or block scalar."""
 
     value: Any
     line: int
@@ -53,14 +53,17 @@ class _Node:
     depth: int = 0
     merges: list[_Node] = field(default_factory=list)
     done: bool = False
+    style: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A read YAML document. `value` is made of dict, list, str, int, float, bool and None only."""
+    """A read YAML document. `value` is made of dict, list, str, int, float, bool and None only; `text` is
+    what it was read from."""
 
     file: str
     value: Any
+    text: str = field(repr=False)
     _root: _Node = field(repr=False)
 
     def place(self, path: Path, *, at_key: bool = False) -> tuple[int, int]:
@@ -82,6 +85,13 @@ class Document:
             node = child
         return last
 
+    def style(self, path: Path) -> str:
+        """How the scalar at the path is written: `|`, `>`, a quotation mark; empty for plain ones."""
+        node: _Node | None = self._root
+        for part in path:
+            node = node.children.get(part) if node else None
+        return node.style if node else ""
+
 
 def read(data: bytes, *, file: str) -> Document:
     """Parse one YAML document. Raises ConfigError that names file, line, column and cure."""
@@ -94,7 +104,7 @@ def read(data: bytes, *, file: str) -> Document:
         root = _Builder(file).build(yaml.parse(text, Loader=_LOADER))
     except yaml.YAMLError as error:
         raise _syntax_error(error, text, file) from error
-    return Document(file=file, value=root.value, _root=root)
+    return Document(file=file, value=root.value, text=text, _root=root)
 
 
 class _Builder:
@@ -148,7 +158,7 @@ class _Builder:
             return found
         node: _Node
         if isinstance(event, yaml.ScalarEvent):
-            node = _Node(self._scalar(event), *_begin(event), done=True)
+            node = _Node(self._scalar(event), *_begin(event), done=True, style=event.style or "")
         elif isinstance(event, yaml.CollectionStartEvent):
             kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
             if event.tag not in (None, "!", f"{_TAG}{kind}"):

@@ -115,16 +115,22 @@ def _unreadable(file: Path, error: OSError) -> ConfigError:
 def examine(read: Document) -> tuple[Normal, list[Finding]]:
     """Everything there is to say about a launch config by itself; the normal form is complete only where no
     finding is an error."""
-    if not isinstance(read.value, dict):
-        return Normal(value={}), schema.placed([checks.not_a_mapping(read.value)], read)
-    found = placeholder.findings(read.value)
+    normal, found = examine_value(read.value)
+    return normal, schema.placed(found, read)
+
+
+def examine_value(value: Any) -> tuple[Normal, list[Finding]]:
+    """As `examine`, for a value that stands in no file of its own: the findings have no places."""
+    if not isinstance(value, dict):
+        return Normal(value={}), [checks.not_a_mapping(value)]
+    found = placeholder.findings(value)
     unset = {finding.path for finding in found}
-    found += [each for each in schema.findings(SCHEMA, read.value, read) if each.path not in unset]
+    found += [each for each in schema.findings(SCHEMA, value) if each.path not in unset]
     if any(finding.severity is Severity.ERROR for finding in found):
-        return Normal(value={}), schema.placed(found, read)
-    normal = normalise(read.value)
+        return Normal(value={}), found
+    normal = normalise(value)
     checks.run(normal)
-    return normal, schema.placed(normal.findings, read)
+    return normal, normal.findings
 
 
 def home_of(env: Mapping[str, str]) -> Path:
