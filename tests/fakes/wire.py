@@ -48,12 +48,19 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
         with_key: bool = True,
+        redirect: bool = True,
     ) -> Answer:
         """Any request; `path` may be a whole URL."""
         url = path if path.startswith("http") else self.url + path
         sent = urllib3.make_headers(basic_auth=f"api:{self.api_key}") if with_key else {}
         answer = self.pool.request(
-            method, url, body=body, headers={**sent, **(headers or {})}, timeout=timeout, retries=False
+            method,
+            url,
+            body=body,
+            headers={**sent, **(headers or {})},
+            timeout=timeout,
+            retries=False,
+            redirect=redirect,
         )
         is_json = answer.headers.get("content-type", "").startswith("application/json")
         return Answer(

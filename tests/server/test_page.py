@@ -60,6 +60,15 @@ def test_the_page_is_there_without_a_key_and_loads_nothing_from_elsewhere(wire: 
     assert b"https://" not in answer.body
 
 
+@pytest.mark.parametrize(
+    ("path", "view"),
+    [("/team/p/runs/aaaaaaaa", "/#/run/team/p/aaaaaaaa"), ("/team/my%20p", "/#/project/team/my%20p")],
+)
+def test_the_addresses_that_official_clients_print_lead_to_the_page(wire: Wire, path: str, view: str) -> None:
+    answer = wire.request("GET", path, with_key=False, redirect=False)
+    assert (answer.status, answer.headers["Location"]) == (307, view)
+
+
 def test_everything_that_the_page_names_is_served(wire: Wire) -> None:
     named = set(re.findall(r'"/assets/([\w.]+)"', (_WEB / "index.html").read_text()))
     named |= set(re.findall(r'from "\./([\w.]+)"', (_WEB / "app.js").read_text()))
@@ -120,13 +129,16 @@ def test_the_configuration_starts_with_an_example_of_its_resource_that_the_serve
 def test_the_documents_that_the_page_sends_are_valid(wire: Wire) -> None:
     text = (_WEB / "api.js").read_text()
     documents = re.findall(r"export const [A-Z_]+ = (?:`(.*?)`|\"(.*?)\");", text, re.DOTALL)
-    assert len(documents) == 7
-    values = {"entity": "team", "name": "q", "id": "x", "first": 1}
+    parts = re.search(r"const RUN_PARTS = `(.*?)`;", text, re.DOTALL)
+    assert parts is not None
+    assert len(documents) == 9
+    values = {"entity": "team", "project": "p", "name": "q", "id": "x", "first": 1}
     given = {"entityName": "team", "projectName": "p", "queueName": "q"}
     for document, short in documents:
         queue = {**given, "resourceType": "kubernetes", "resourceConfig": "{}"}
-        answer = wire.graphql(document or short, {**values, "input": queue})
-        assert not answer.messages, document or short
+        written = (document or short).replace("${RUN_PARTS}", parts[1])
+        answer = wire.graphql(written, {**values, "input": queue})
+        assert not answer.messages, written
 
 
 def test_the_page_puts_nothing_in_as_html() -> None:

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from launch_agent.server.graphql import graphql
-from launch_agent.server.http import Problem, authenticate, body_of, state_of
-from launch_agent.server.pages import asset, page
+from launch_agent.server.http import Problem, body_of, state_of
+from launch_agent.server.pages import asset, page, to_project, to_run
 from launch_agent.server.resolvers.context import queue_key
 from launch_agent.server.state import State
 from launch_agent.server.store import items
@@ -52,6 +52,8 @@ def create_app(state: State) -> Starlette:
             Route("/storage/{run_id}/{name:path}", get_file, methods=["GET"]),
             Route("/files/{entity}/{project}/{run}/file_stream", file_stream, methods=["POST"]),
             Route("/sdk/otel/v1/{signal}", _telemetry, methods=["POST"]),
+            Route("/{entity}/{project}", to_project, methods=["GET"]),
+            Route("/{entity}/{project}/runs/{run}", to_run, methods=["GET"]),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=2048)],
         exception_handlers={Problem: _answer_problem, SQLAlchemyError: _answer_failure},
@@ -89,8 +91,8 @@ async def _healthz(request: Request) -> Response:
 
 
 async def _telemetry(request: Request) -> Response:
-    """Official clients send telemetry here and repeat it until it is taken: taken, and forgotten."""
-    await authenticate(request)
+    """Official clients send telemetry here, without a key, and complain to their users where it is not taken:
+    taken, and forgotten. The one request besides the page and /healthz that needs no key."""
     await body_of(request, state_of(request).limits.telemetry)
     return Response(status_code=200, media_type="application/x-protobuf")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from launch_agent.server.http import Problem
 
@@ -39,3 +40,18 @@ async def asset(request: Request) -> Response:
     if name not in _ASSETS:
         raise Problem(404, f"there is no {name!r} here")
     return FileResponse(_FOLDER / name, media_type=_ASSETS[name], headers=_HEADERS)
+
+
+async def to_project(request: Request) -> Response:
+    """The address of a project, as official clients print it."""
+    return _to("project", request)
+
+
+async def to_run(request: Request) -> Response:
+    """The address of a run, as official clients print it."""
+    return _to("run", request)
+
+
+def _to(view: str, request: Request) -> Response:
+    parts = (quote(str(part), safe="") for part in request.path_params.values())
+    return RedirectResponse(f"/#/{view}/{'/'.join(parts)}", 307, headers=_HEADERS)

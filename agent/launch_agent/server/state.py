@@ -17,7 +17,7 @@ class Limits:
     graphql: int = 4 * 1024 * 1024
     stream: int = 64 * 1024 * 1024
     upload: int = 5 * 1024 * 1024 * 1024
-    telemetry: int = 16 * 1024 * 1024
+    telemetry: int = 1024 * 1024
     hold: float = 60.0
 
 

@@ -50,11 +50,22 @@ export const QUEUE = `query($entity: String!, $name: String!, $first: Int) {
       id detailedState stopRequested author priority createdAt claimedAt associatedRunId runSpec
       agent { name } error { message } warnings { message } } } } } } }`;
 
+const RUN_PARTS = `name displayName state exitCode createdAt
+  logLines(last: 200) { edges { node { line } } } files { edges { node { name sizeBytes directUrl } } }`;
+
 export const ITEM = `query($id: ID!) { runQueueItem(id: $id) {
   id detailedState runSpec createdAt leasedAt claimedAt endedAt
   error { message stage } warnings { message stage }
-  run { name state exitCode logLines(last: 200) { edges { node { line } } }
-    files { edges { node { name sizeBytes directUrl } } } } } }`;
+  run { project { name entityName } ${RUN_PARTS} } } }`;
+
+export const PROJECT = `query($entity: String!, $project: String!, $first: Int) {
+  project(name: $project, entityName: $entity) { runs(first: $first) {
+    pageInfo { hasNextPage }
+    edges { node { name displayName state jobType createdAt heartbeatAt summaryMetrics } } } } }`;
+
+export const RUN = `query($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) {
+    ${RUN_PARTS} config summaryMetrics historyLineCount } } }`;
 
 export const CREATE = `mutation($input: UpsertRunQueueInput!) {
   upsertRunQueue(input: $input) { success configSchemaValidationErrors } }`;

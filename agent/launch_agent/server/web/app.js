@@ -1,7 +1,10 @@
 // The page of the queue server: log in, see queues, items and agents, create queues, stop what runs.
 // Everything that comes from the server is put in as text, never as HTML.
 
-import { ask, session, NotLoggedIn, VIEWER, OVERVIEW, QUEUE, ITEM, CREATE, STOP_ITEM, STOP_AGENT } from "./api.js";
+import {
+  ask, session, NotLoggedIn,
+  VIEWER, OVERVIEW, QUEUE, ITEM, PROJECT, RUN, CREATE, STOP_ITEM, STOP_AGENT,
+} from "./api.js";
 import { RESOURCES } from "./examples.js";
 
 const PAGE = 100;
@@ -97,6 +100,8 @@ async function draw() {
       $("log-out").hidden = false;
     }
     if (place[1] === "queue") await drawQueue(place[2], place[3], mine);
+    else if (place[1] === "project") await drawProject(place[2], place[3], mine);
+    else if (place[1] === "run") await drawRun(place[2], place[3], place[4], mine);
     else await drawOverview(mine);
     if (mine === drawn) report(null);
   } catch (error) {
@@ -119,7 +124,7 @@ async function drawOverview(mine) {
 function queueRow(queue) {
   const link = element("a", {
     textContent: queue.name,
-    href: `#/queue/${encodeURIComponent(queue.entityName)}/${encodeURIComponent(queue.name)}`,
+    href: hash("queue", queue.entityName, queue.name),
   });
   link.dataset.key = queue.id;
   const count = queue.counts;
@@ -180,12 +185,67 @@ function itemRow(item) {
     cell(item.error?.message ?? item.warnings.at(-1)?.message ?? "", "message"), stop);
 }
 
+async function drawProject(entity, project, mine) {
+  const found = (await ask(PROJECT, { entity, project, first: shown })).project;
+  if (mine !== drawn) return;
+  if (!found) throw new Error(`There is no project ${entity}/${project}.`);
+  show("project-view");
+  $("project-name").textContent = `${entity}/${project}`;
+  rows($("runs"), found.runs.edges.map(({ node: run }) => {
+    const link = element("a", { textContent: run.displayName, href: hash("run", entity, project, run.name) });
+    link.dataset.key = run.name;
+    const summary = Object.entries(JSON.parse(run.summaryMetrics)).filter(([key]) => !key.startsWith("_"));
+    return element("tr", {},
+      state(run.state, run.state.toUpperCase()), element("td", {}, link), cell(run.jobType),
+      cell(ago(run.createdAt)), cell(ago(run.heartbeatAt)),
+      cell(summary.map(([key, value]) => `${key}: ${JSON.stringify(value)}`).join(", "), "message"));
+  }), "No run has reported itself yet.");
+  $("older").hidden = !found.runs.pageInfo.hasNextPage;
+  $("older").onclick = () => { shown += PAGE; draw(); };
+}
+
+async function drawRun(entity, project, name, mine) {
+  const run = (await ask(RUN, { entity, project, name })).project?.run;
+  if (mine !== drawn) return;
+  if (!run) throw new Error(`There is no run ${entity}/${project}/${name}.`);
+  show("run-view");
+  Object.assign($("run-project"), { textContent: `${entity}/${project}`, href: hash("project", entity, project) });
+  $("run-name").textContent = run.displayName;
+  const steps = run.historyLineCount ? [`${run.historyLineCount} steps`] : [];
+  const code = run.exitCode === null ? [] : [`exit code ${run.exitCode}`];
+  $("run-facts").textContent = [run.name, run.state, ...code, `begun ${ago(run.createdAt)}`, ...steps].join(" · ");
+  const told = Object.entries(JSON.parse(run.config)).filter(([key]) => !key.startsWith("_"));
+  const config = Object.fromEntries(told.map(([key, entry]) => [key, entry?.value ?? entry]));
+  const fresh = [
+    ...section("Configuration", element("pre", { textContent: JSON.stringify(config, null, 2) })),
+    ...section("Summary", element("pre", { textContent: JSON.stringify(JSON.parse(run.summaryMetrics), null, 2) })),
+    ...outputOf(run),
+  ];
+  const text = fresh.map((part) => part.textContent).join();
+  if ($("run-body").dataset.text === text) return;  // whoever reads or scrolls is not disturbed
+  $("run-body").dataset.text = text;
+  $("run-body").replaceChildren(...fresh);
+}
+
+const hash = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
+const section = (title, ...content) => [element("h3", { textContent: title }), ...content];
+
+function outputOf(run) {
+  const lines = run.logLines.edges.map(({ node }) => node.line.replace(/\n$/, ""));
+  const files = run.files.edges.map(({ node }) => element("li", {},
+    element("a", { href: node.directUrl, textContent: node.name }), ` ${node.sizeBytes} bytes`));
+  return [
+    ...(lines.length ? section("End of its output", element("pre", { textContent: lines.join("\n") })) : []),
+    ...(files.length ? section("Files", element("ul", {}, ...files)) : []),
+  ];
+}
+
 async function openItem(id) {
   const { runQueueItem: item } = await ask(ITEM, { id });
   if (!item) throw new Error(`There is no item ${id}.`);
   $("item-title").textContent = `${item.id}: ${item.detailedState}`;
   const parts = [];
-  const part = (title, ...content) => parts.push(element("h3", { textContent: title }), ...content);
+  const part = (...content) => parts.push(...section(...content));
   const moments = [["Pushed", item.createdAt], ["Leased", item.leasedAt], ["Claimed", item.claimedAt], ["Ended", item.endedAt]];
   part("When", element("p", {
     textContent: moments.filter(([, at]) => at).map(([word, at]) => `${word} ${new Date(at).toLocaleString()}`).join(" · "),
@@ -193,12 +253,11 @@ async function openItem(id) {
   if (item.error) part(`Failed in stage ${item.error.stage}`, element("pre", { textContent: item.error.message }));
   for (const warning of item.warnings) part("Warning", element("pre", { textContent: warning.message }));
   if (item.run) {
-    part("Run", element("p", { textContent: `${item.run.name}: ${item.run.state}` }));
-    const lines = item.run.logLines.edges.map(({ node }) => node.line.replace(/\n$/, ""));
-    if (lines.length) part("End of its output", element("pre", { textContent: lines.join("\n") }));
-    const files = item.run.files.edges.map(({ node }) => element("li", {},
-      element("a", { href: node.directUrl, textContent: node.name }), ` ${node.sizeBytes} bytes`));
-    if (files.length) part("Files", element("ul", {}, ...files));
+    const { name, state: word, project } = item.run;
+    const link = element("a", { textContent: name, href: hash("run", project.entityName, project.name, name) });
+    link.addEventListener("click", () => $("item-dialog").close());
+    part("Run", element("p", {}, link, `: ${word}`));
+    parts.push(...outputOf(item.run));
   }
   part("Spec", element("pre", { textContent: JSON.stringify(JSON.parse(item.runSpec), null, 2) }));
   $("item-body").replaceChildren(...parts);
