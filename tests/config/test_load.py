@@ -342,3 +342,10 @@ def test_what_is_written_is_what_is_loaded(
     assert list(config.queues) == value["queues"]
     assert config.policy.secure_mode == value.get("secure_mode", False)
     assert config.builder.type == value.get("builder", {}).get("type", "")
+
+
+def test_a_volume_claim_takes_the_place_of_store_and_environment(home: Path) -> None:
+    text = "queues: [gpu]\nbuilder: {type: kaniko, destination: registry.example.com/jobs}\n"
+    assert refusal(home, text).path == "builder"
+    config = load(home, text, WANDB_LAUNCH_KANIKO_PVC_NAME="builds")
+    assert config.builder.type == "kaniko"

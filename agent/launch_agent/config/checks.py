@@ -43,8 +43,9 @@ def not_a_mapping(value: Any) -> Finding:
     )
 
 
-def run(normal: Normal) -> None:
-    """All cross-checks, added to `normal.findings`."""
+def run(normal: Normal, *, claim: bool = False) -> None:
+    """All cross-checks, added to `normal.findings`. `claim` says that a volume claim, which is named outside
+    of the config, holds the build contexts."""
     if any(finding.severity is ERROR for finding in normal.findings):
         return  # what contradicts itself cannot be compared with something else
     _older_registry(normal)
@@ -53,7 +54,7 @@ def run(normal: Normal) -> None:
     _registry_in_environment(normal)
     _registry_block_names(normal)
     _image_name(normal)
-    _kaniko(normal)
+    _kaniko(normal, claim)
     _store(normal)
     _unused_keys(normal)
     _advice(normal)
@@ -195,7 +196,7 @@ def _image_name(normal: Normal) -> None:
         )
 
 
-def _kaniko(normal: Normal) -> None:
+def _kaniko(normal: Normal, claim: bool) -> None:
     builder = _builder(normal)
     if builder.get("type") != "kaniko":
         return
@@ -207,6 +208,16 @@ def _kaniko(normal: Normal) -> None:
             path,
             "'builder' of type 'kaniko' needs an image repository",
             hint=_BOTH_WAYS,
+            at_key=True,
+        )
+    if claim:
+        return
+    if "build-context-store" not in builder:
+        normal.say(
+            ERROR,
+            "missing-key",
+            (*path, "build-context-store"),
+            "the key is missing; 'builder' of type 'kaniko' needs it",
             at_key=True,
         )
     if not _environment(normal).get("type") and "secret-name" not in builder:

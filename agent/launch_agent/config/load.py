@@ -34,6 +34,9 @@ VARIABLES = {
     "LAUNCH_AGENT_STATE_DIR": "state-dir",
 }
 
+# Names the volume claim in which Kaniko's build contexts are kept, in place of a store.
+CLAIM = "WANDB_LAUNCH_KANIKO_PVC_NAME"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
@@ -58,7 +61,7 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     normal, warnings = Normal(value={}), tuple[str, ...]()
     if file is not None:
         read = document.read(fetch(file), file=str(file))
-        normal, found = examine(read)
+        normal, found = examine(read, claim=bool(env.get(CLAIM)))
         stop(found, file=str(file), see="launch-agent lint shows all")
         warnings = tuple(
             f"{file}:{each.line}:{each.column}: {each.key}: {each.message} ({each.hint or each.code})"
@@ -112,14 +115,14 @@ def _unreadable(file: Path, error: OSError) -> ConfigError:
     return ConfigError(f"the file cannot be read: {reason}", file=str(file))
 
 
-def examine(read: Document) -> tuple[Normal, list[Finding]]:
+def examine(read: Document, *, claim: bool = False) -> tuple[Normal, list[Finding]]:
     """Everything there is to say about a launch config by itself; the normal form is complete only where no
-    finding is an error."""
-    normal, found = examine_value(read.value)
+    finding is an error. `claim` is that of `checks.run`."""
+    normal, found = examine_value(read.value, claim=claim)
     return normal, schema.placed(found, read)
 
 
-def examine_value(value: Any) -> tuple[Normal, list[Finding]]:
+def examine_value(value: Any, *, claim: bool = False) -> tuple[Normal, list[Finding]]:
     """As `examine`, for a value that stands in no file of its own: the findings have no places."""
     if not isinstance(value, dict):
         return Normal(value={}), [checks.not_a_mapping(value)]
@@ -129,7 +132,7 @@ def examine_value(value: Any) -> tuple[Normal, list[Finding]]:
     if any(finding.severity is Severity.ERROR for finding in found):
         return Normal(value={}), found
     normal = normalise(value)
-    checks.run(normal)
+    checks.run(normal, claim=claim)
     return normal, normal.findings
 
 
