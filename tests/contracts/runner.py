@@ -111,7 +111,9 @@ class RunnerContract:
         self, bench: Bench, runner: Runner
     ) -> None:
         run = runner.submit(self.sh(bench, "sh -c 'kill -SEGV $$'; exit $?"))
-        assert end_of(run).exit_code == 128 + 11
+        status = end_of(run)
+        assert status.exit_code == 128 + 11
+        assert "SIGSEGV" in status.message
 
     def test_running_is_told_apart_from_ended(self, bench: Bench, runner: Runner) -> None:
         run = runner.submit(self.sh(bench, POLITE))

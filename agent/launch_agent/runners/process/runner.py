@@ -13,6 +13,7 @@ from pathlib import Path
 
 from launch_agent.errors import RunnerError, SubmitRejected
 from launch_agent.runners.env import PAIRS_FORM, merged, pairs
+from launch_agent.runners.exits import status_of
 from launch_agent.runners.process import supervise
 from launch_agent.runners.process.folder import Folder
 from launch_agent.spec import identity
@@ -158,11 +159,8 @@ class ProcessRun:
         if self._folder.is_stopped():
             self._folder.end_orphans()
             return RunStatus(state=RunState.STOPPED, reason="Stopped", exit_code=code)
-        if code == 0:
-            return RunStatus(state=RunState.FINISHED, exit_code=0)
         if code is not None:
-            message = f"the run ended with exit code {code}"
-            return RunStatus(state=RunState.FAILED, reason="Error", message=message, exit_code=code)
+            return status_of(code, if_killed="someone killed it, or the machine had no memory left")
         self._folder.end_orphans()
         return RunStatus(
             state=RunState.FAILED,
