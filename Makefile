@@ -16,7 +16,8 @@ ARGS ?=
 STAGE := sh tools/stage.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test pytest unit lint format requirements bench lock interop-venv tools system dist clean
+.PHONY: help venv demo test pytest unit lint format requirements bench lock interop-venv tools system go-tools \
+	chart test-kubernetes dist clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -30,7 +31,7 @@ venv: $(DEV) ## the environment for working on the code, in .venv
 # out where it cannot be installed. (make runs a line that calls make even with -n: this one calls nothing else.)
 test: $(DEV) ## lint and all tests; as root on Debian also installs the programs they need
 	@failed=0; \
-	for stage in tools interop-venv lint pytest; do \
+	for stage in tools interop-venv lint chart pytest; do \
 		$(STAGE) $$stage $(MAKE) -s $$stage || test $$stage$$CI = interop-venv || failed=1; \
 	done; \
 	exit $$failed
@@ -50,6 +51,15 @@ lint: $(DEV) ## style, types, generated files and lock files
 	@$(BIN)/python schemas/bundle.py --check
 	@$(BIN)/python tools/locks.py
 
+chart: $(DEV) ## the chart's lint and its own unit tests (chart-testing, helm-unittest)
+	@$(BIN)/python -m tools.chart_lint
+
+# The control plane of VERSION is built into the cache, which takes some minutes the first time.
+test-kubernetes: go-tools ## the chart's tests against another Kubernetes: make test-kubernetes VERSION=1.34.4
+	@test -n "$(VERSION)" || { echo "which? make test-kubernetes VERSION=1.34.4" >&2; exit 2; }
+	@$(BIN)/python -m tools.go_tools --strict --kubernetes $(VERSION)
+	@LAUNCH_AGENT_TEST_KUBERNETES=$(VERSION) $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/chart $(ARGS)
+
 format: $(DEV) ## rewrite the Python files in the house style
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix --quiet
@@ -62,7 +72,10 @@ bench: $(DEV) ## measure, print, and store in benchmarks/results/
 	@$(MAKE) -s interop-venv
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-tools: system ## what the tests use and pip cannot install
+tools: system go-tools ## what the tests use and pip cannot install
+
+go-tools: $(DEV) ## helm, ct and a Kubernetes control plane, built once into the user's cache
+	@$(BIN)/python -m tools.go_tools
 
 system: ## Debian's part of it: installed as root on Debian or Ubuntu, named with what is left out elsewhere
 	@sh tools/system.sh
@@ -88,6 +101,7 @@ lock: $(DEV) ## solve pyproject.toml into the lock files again (UPGRADE=1 for ne
 	$(LOCK) pyproject.toml requirements/build.in --extra dev -o requirements/dev.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra docker --extra server -c requirements/dev.lock \
 		-o requirements/run.lock
+	$(LOCK) requirements/go.in -o requirements/go.lock
 	$(LOCK) tests/interop/requirements.txt -o tests/interop/requirements.lock
 	@$(BIN)/python tools/locks.py
 

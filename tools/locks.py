@@ -33,6 +33,7 @@ class Lock:
 LOCKS = (
     Lock(path="requirements/run.lock", extras=("docker", "server"), inputs=("requirements/build.in",)),
     Lock(path="requirements/dev.lock", extras=("dev",), inputs=("requirements/build.in",)),
+    Lock(path="requirements/go.lock", inputs=("requirements/go.in",)),
     Lock(path="tests/interop/requirements.lock", inputs=("tests/interop/requirements.txt",)),
 )
 
