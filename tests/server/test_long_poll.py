@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -109,6 +110,19 @@ def test_an_error_ends_the_wait(wire: Wire, backend: Backend) -> None:
     answer = _poll(wire)
     assert "there is no queue 'q'" in answer.messages[0]
     assert answer.data == {"a": None, "b": None}
+
+
+def test_a_database_that_fails_ends_the_wait_with_503(
+    server: Server, wire: Wire, queues: Backend, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        polled = pool.submit(_poll, wire, "wait=1")
+        _held(server)
+        connection = sqlite3.connect(tmp_path / "data" / "queue.db")
+        with connection:
+            connection.execute("ALTER TABLE queues RENAME TO elsewhere")
+        connection.close()
+        assert polled.result(timeout=20).status == 503
 
 
 def test_the_order_to_stop_ends_the_wait(server: Server, wire: Wire, queues: Backend) -> None:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import anyio
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
@@ -54,13 +55,19 @@ class _Held:
         A client that goes away is noticed: what was leased for it goes back to its queue at once.
         """
         gone = anyio.Event()
+        answer: dict[str, Any] = {}
+        failure: SQLAlchemyError | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch, gone)
             try:
-                return await self._until(time.monotonic() + seconds, gone)
-            finally:
-                tasks.cancel_scope.cancel()
-        raise AssertionError("a cancelled group of tasks has swallowed the answer")
+                answer = await self._until(time.monotonic() + seconds, gone)
+            except SQLAlchemyError as error:
+                # Raised below: out of the group it would come as an ExceptionGroup, which nobody handles.
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return answer
 
     async def _until(self, deadline: float, gone: anyio.Event) -> dict[str, Any]:
         while True:
