@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 from docker.api.client import APIClient
 from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
+from requests import RequestException, Response, Timeout
 
 from launch_agent.errors import RunnerError
 
@@ -45,7 +47,7 @@ class Engine(APIClient):
         self._silence = silence
         super().__init__(timeout=int(silence), max_pool_size=_CONNECTIONS, **arguments)
 
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+    def request(self, *args: Any, **kwargs: Any) -> Response:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._silence
         return super().request(*args, **kwargs)
@@ -122,9 +124,10 @@ def speaking(doing: str, address: str = "") -> Iterator[None]:
     except APIError as error:
         broken = error.response is not None and error.response.status_code >= 500
         raise RunnerError(f"cannot {doing}: {explain(error)}", retryable=broken) from error
-    except requests.Timeout as error:
+    except Timeout as error:
         raise RunnerError(f"cannot {doing}: no answer in time", retryable=True) from error
-    except (DockerException, requests.RequestException, OSError) as error:
+    except (DockerException, RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        # urllib3's own comes where the SDK reads a stream (a log, a pull) past requests.
         raise RunnerError(
             f"cannot {doing}: {_root(error)}", hint=_cure(error, address), retryable=True
         ) from error

@@ -180,27 +180,30 @@ class TestDockerRunner(RunnerContract):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_runs_are_unknown_not_failed_while_the_engine_is_away(engine_folder: Path, tmp_path: Path) -> None:
     """The SDK leaves its socket open where nobody listens; hence the warning that is let pass."""
+    archive = image_from_host(tmp_path / "i.tar", ["sh", "sleep"])
     with private_engine(engine_folder) as host, closing(connect(host)) as client:
-        client.import_image(str(image_from_host(tmp_path / "i.tar", ["sh", "sleep"])), repository="i")
-        runner = create({"host": host, "network": "none"})
-        request = RunRequest(identity=identity_for("a"), image="i", entry_point=["sleep", "600"])
-        run = runner.submit(request)
-        assert run.status().state is RunState.RUNNING
-        os.kill(pid_of(engine_folder), signal.SIGKILL)
+        client.import_image(str(archive), repository="i")
+        _lose_and_find(engine_folder, host)
+    del client
+    gc.collect()  # here, and not in the midst of another test
 
-        def is_unknown() -> bool:
-            try:
-                return run.status() is None
-            except RunnerError as error:
-                return error.retryable
 
-        eventually(is_unknown, what="the run is unknown")
-        with private_engine(engine_folder):
-            eventually(lambda: not is_unknown(), what="the run is known again")
-        runner.close()
-    # Here, and not in the midst of another test.
-    del run, runner, client
-    gc.collect()
+def _lose_and_find(engine_folder: Path, host: str) -> None:
+    runner = create({"host": host, "network": "none"})
+    run = runner.submit(RunRequest(identity=identity_for("a"), image="i", entry_point=["sleep", "600"]))
+    assert run.status().state is RunState.RUNNING
+
+    def is_unknown() -> bool:
+        try:
+            return run.status() is None
+        except RunnerError as error:
+            return error.retryable
+
+    os.kill(pid_of(engine_folder), signal.SIGKILL)
+    eventually(is_unknown, what="the run is unknown")
+    with private_engine(engine_folder):
+        eventually(lambda: not is_unknown(), what="the run is known again")
+    runner.close()
 
 
 def test_an_engine_that_is_not_there_is_named_with_a_cure(bench: Bench) -> None:
