@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
 import urllib3
 from docker.api.client import APIClient
 from docker.context import ContextAPI
