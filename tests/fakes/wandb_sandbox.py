@@ -1,9 +1,10 @@
 """Runs the real `wandb` package in a folder of its own, against one server, and leaves nothing behind.
 
 The package starts `wandb-core` and other processes in sessions of their own, so that ending a process group
-does not end them. Every process made here therefore inherits a variable with a value that is used once;
-`close` finds the processes that carry it and ends them by their ids. The folder lies directly in the system's
-temporary folder, since the package puts Unix sockets in it whose path may have about a hundred characters.
+does not end them, and our own agent's process runner starts jobs that outlive it. All of them have the
+sandbox's folder, whose name is used once, in their environment; `close` finds them by it and ends them by
+their ids. The folder lies directly in the system's temporary folder, since the package puts Unix sockets in
+it whose path may have about a hundred characters.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import signal
 import subprocess
 import tempfile
 import textwrap
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-_MARK = "LAUNCH_AGENT_TEST_SANDBOX"
+from tests.fakes.eventually import eventually
 
 # What a script prints its result after; the package prints to both streams as it likes.
 _RESULT = "--- result: "
@@ -44,7 +44,6 @@ class WandbSandbox:
     def __init__(self, python: Path, base_url: str, api_key: str) -> None:
         self.python = python
         self.folder = Path(tempfile.mkdtemp(prefix="wb-"))
-        self._mark = uuid.uuid4().hex
         self._logs: list[IO[bytes]] = []
         self._started: list[subprocess.Popen[bytes]] = []
         self.env = {
@@ -62,7 +61,6 @@ class WandbSandbox:
             "WANDB_ERROR_REPORTING": "false",
             "WANDB_DISABLE_GIT": "true",
             "NO_PROXY": "*",
-            _MARK: self._mark,
         }
 
     def run(self, *command: str, timeout: float = 60.0, ok: bool = True) -> str:
@@ -121,8 +119,7 @@ class WandbSandbox:
 
     def close(self) -> None:
         """End every process that was started here, directly or not, and remove the folder."""
-        for pid in self.pids():
-            _end(pid)
+        eventually(self._is_quiet, within=20.0, every=0.05, what="the end of all processes")
         for process in self._started:
             process.kill()
             process.wait(timeout=10)
@@ -130,14 +127,21 @@ class WandbSandbox:
             output.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _is_quiet(self) -> bool:
+        """End what lives; what one of them started meanwhile is found by the next look."""
+        living = self.pids()
+        for pid in living:
+            _end(pid)
+        return not living
+
     def pids(self) -> list[int]:
-        """The ids of living processes that carry our mark. Only Linux tells other processes' environment;
-        elsewhere wandb's own processes end by themselves when the one that started them is gone."""
-        needle = f"{_MARK}={self._mark}".encode()
+        """The ids of the living processes that were started here, directly or not. Only Linux tells other
+        processes' environment; elsewhere wandb's own end when the one that started them is gone."""
+        needle = str(self.folder).encode()
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if needle in (entry / "environ").read_bytes().split(b"\0"):
+                if needle in (entry / "environ").read_bytes():
                     found.append(int(entry.name))
             except OSError:
                 continue
