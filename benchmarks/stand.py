@@ -48,7 +48,8 @@ class Stand:
             "project": "p",
             "resource": "local-container",
             "docker": {"docker_image": self.image},
-            "overrides": {"entry_point": ["sh", "-c", script], "args": []},
+            # As arguments: the official agent runs no entry point that a spec brings (the image has none here).
+            "overrides": {"args": ["sh", "-c", script]},
         }
         return self.backend.push(_QUEUE, spec)
 

@@ -45,8 +45,8 @@ def test_a_job_is_followed_through_an_outage(capsys: pytest.CaptureFixture[str],
     if not terminal:
         assert out.splitlines() == [
             "    7.0 s  item item-1  waits in the queue",
-            "    9.0 s  item item-1  has started",
-            "   10.0 s  item item-1  has started",
+            "    9.0 s  item item-1  is taken by an agent",
+            "   10.0 s  item item-1  is taken by an agent",
             "           no news: asking: no answer",
             "   11.0 s  item item-1  running",
             "           warning: 0/3 nodes",

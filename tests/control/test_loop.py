@@ -74,6 +74,7 @@ class Bench:
         )
         self.pipeline = Pipeline(
             self.config,
+            queues=self.queues,
             builder=BuilderChoice(type="noop", why="the test says so"),
             targets=targets,
             tracker=self.tracker,
@@ -226,6 +227,8 @@ def test_a_target_that_restarts_fails_no_job(bench: Bench, monkeypatch: pytest.M
     bench.round()
     assert bench.failures == {}
     assert list(bench.runner.runs) == ["i1"]
+    assert [item for item, _ in bench.queues.warnings] == ["i1"]
+    assert "the engine does not answer" in bench.queues.warnings[0][1].message
 
 
 def test_a_lost_lease_is_dropped_and_not_reported(bench: Bench) -> None:

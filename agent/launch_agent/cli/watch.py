@@ -119,7 +119,11 @@ class Table:
 
 def describe(item: Submission) -> str:
     """The state in a submitter's words."""
-    words = {"PENDING": "waits in the queue", "LEASED": "is being started", "CLAIMED": "has started"}
+    words = {
+        "PENDING": "waits in the queue",
+        "LEASED": "is handed to an agent",
+        "CLAIMED": f"is taken by agent {item.agent}" if item.agent else "is taken by an agent",
+    }
     text = words.get(item.state, item.state.lower())
     if item.state == "CLAIMED" and item.run_state not in ("", "pending"):
         text = item.run_state

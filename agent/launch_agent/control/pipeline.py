@@ -22,7 +22,8 @@ from launch_agent.control.journal import Journal
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
-from launch_agent.errors import ConfigError, LaunchError, Refused
+from launch_agent.errors import ConfigError, LaunchError, QueueError, Refused
+from launch_agent.queues import QueueClient
 from launch_agent.runners import Run, Runner
 from launch_agent.sources.image import ready_image
 from launch_agent.spec import macros, policy, runenv, runspec
@@ -30,6 +31,7 @@ from launch_agent.spec.identity import run_id_for
 from launch_agent.spec.model import (
     Failure,
     Lease,
+    Notice,
     Outcome,
     Resource,
     RunIdentity,
@@ -64,6 +66,7 @@ class Pipeline:
         self,
         config: AgentConfig,
         *,
+        queues: QueueClient,
         builder: BuilderChoice,
         targets: Targets,
         tracker: Tracker,
@@ -74,6 +77,7 @@ class Pipeline:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
+        self._queues = queues
         self._builder = builder
         self._targets = targets
         self._tracker = tracker
@@ -205,9 +209,20 @@ class Pipeline:
                 if not error.retryable or self._clock() - since > patience:
                     raise
                 _log.warning("item %s cannot be started yet: %s", identity.item_id, error.message)
+                if pause == _FIRST_PAUSE:
+                    self._warn(identity, error)
             if self._draining.wait(pause):
                 raise _Drained
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _warn(self, identity: RunIdentity, error: LaunchError) -> None:
+        """Tell the submitter why nothing happens, once a launch."""
+        text = f"cannot be started yet, and is tried again: {error.message}"
+        notice = Notice(stage=Stage.RUN, message=f"{text} ({error.hint})" if error.hint else text)
+        try:
+            self._queues.warn(identity, notice)
+        except QueueError as failed:
+            self._metrics.backend_error("warn", failed)
 
 
 class _Drained(Exception):

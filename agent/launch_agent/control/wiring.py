@@ -67,6 +67,7 @@ class Process:
         self._config = config
         self.draining = threading.Event()
         self._ended = threading.Event()
+        self._signalled = False
         self._wake = threading.Event()
         self.metrics = Metrics()
         self.queues = queues or WandbQueues(
@@ -94,6 +95,7 @@ class Process:
         self._builder = builder_choice.choose(config, os.environ)
         pipeline = Pipeline(
             config,
+            queues=self.queues,
             builder=self._builder,
             targets=self.targets,
             tracker=self.tracker,
@@ -139,7 +141,7 @@ class Process:
             try:
                 self.agent.register()
             except QueueUnavailable as error:
-                _log.warning("%s; next try in %g s", error, max(pause, error.retry_after))
+                _log.warning("next try in %g s: %s", max(pause, error.retry_after), error)
                 self.draining.wait(max(pause, error.retry_after))
                 pause = min(pause * 2, 30.0)
             else:
@@ -158,6 +160,7 @@ class Process:
         live = self.tracker.live()
         _log.info("the agent ends; %s", f"{live} runs go on" if live else "no run is left")
         self._ended.set()
+        self.targets.close()
 
     def _report(self) -> float:
         self.reports.wait_for_news(_REPORT_SECONDS)
@@ -211,8 +214,13 @@ class Process:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.draining.is_set():
+        if self._signalled or self.draining.is_set():
             raise SystemExit(128 + number)
+        self._signalled = True
+        # Setting an event takes a lock that the main thread, which this handler interrupts, may hold.
+        threading.Thread(target=self._begin_drain, name="signal", daemon=True).start()
+
+    def _begin_drain(self) -> None:
         self.draining.set()
         self._wake.set()
 
