@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from launch_agent.errors import Refused
@@ -155,6 +155,7 @@ def test_nothing_passes_that_the_table_does_not_hold(args: dict[str, Any]) -> No
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
+@example({"0-0": 1, "00": "a"})
 def test_what_the_hint_says_opens_all(args: dict[str, Any]) -> None:
     allow: Allow = {}
     try:

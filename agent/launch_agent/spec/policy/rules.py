@@ -47,13 +47,12 @@ class Openings:
 
     @classmethod
     def of(cls, allow: Allow) -> Openings:
-        return cls(
-            _by_key={
-                (_plain(resource), _plain(key)): value
-                for resource, keys in allow.items()
-                for key, value in keys.items()
-            }
-        )
+        by_key: dict[tuple[str, str], bool | Sequence[str]] = {}
+        for resource, keys in allow.items():
+            for key, value in keys.items():
+                name = (_plain(resource), _plain(key))
+                by_key[name] = _both(by_key.get(name, False), value)
+        return cls(_by_key=by_key)
 
     def opens_wholly(self, resource: str, key: str) -> bool:
         """Whether a key is open for any value."""
@@ -68,6 +67,15 @@ class Openings:
             return opened
         patterns = [opened] if isinstance(opened, str) else opened
         return bool(demand.values) and all(_matches(value, patterns) for value in demand.values)
+
+
+def _both(one: bool | Sequence[str], other: bool | Sequence[str]) -> bool | Sequence[str]:
+    """What two spellings of a key open together: all that either opens."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is True or other is True or (one if isinstance(other, bool) else other)
+    return tuple(
+        pattern for value in (one, other) for pattern in ([value] if isinstance(value, str) else value)
+    )
 
 
 def texts(value: Any) -> tuple[str, ...]:
