@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from launch_agent.queues import AgentStatus, Directive
 from launch_agent.runners import Runner
 from launch_agent.spec.identity import run_id_for
 from launch_agent.spec.model import RunState
+from launch_agent.spec.policy import Policy
 from launch_agent.telemetry.metrics import Metrics
 from tests.fakes.configs import agent_config
 from tests.fakes.memory_queues import MemoryQueues
@@ -37,8 +39,12 @@ class OneTarget(Targets):
     ) -> None:
         super().__init__(options, journal, made)
         self._one = runner
+        self.away: set[str] = set()
 
     def _make(self, resource: str) -> Runner:
+        if resource in self.away:
+            raise RunnerError(f"{resource} does not answer", retryable=True)
+        self._one.verify()
         self._made(self._one)
         self._journal.remember_resource(resource)
         return self._one
@@ -66,7 +72,7 @@ class Bench:
         self.tracker = Tracker(
             self.queues, self.reports, metrics, start_timeout=0, stop_timeout=60, log_tail=200
         )
-        targets = OneTarget(
+        self.targets = OneTarget(
             self.runner,
             self.journal,
             dict(self.config.runner),
@@ -76,7 +82,7 @@ class Bench:
             self.config,
             queues=self.queues,
             builder=BuilderChoice(type="noop", why="the test says so"),
-            targets=targets,
+            targets=self.targets,
             tracker=self.tracker,
             reports=self.reports,
             journal=self.journal,
@@ -89,7 +95,7 @@ class Bench:
             queues=self.queues,
             pipeline=self.pipeline,
             tracker=self.tracker,
-            targets=targets,
+            targets=self.targets,
             journal=self.journal,
             pool=self.pool,
             metrics=metrics,
@@ -371,3 +377,99 @@ def test_sweep_schedulers_run_only_where_allowed_and_installed(tmp_path: Path) -
         bench.round()
         bench.round()
         assert "sweep-schedulers" in bench.failures["s1"]
+
+
+SWEEP = {
+    "uri": "placeholder-uri-scheduler",
+    "docker": {},
+    "resource": "local-process",
+    "sweep_id": "s1",
+    "overrides": {"entry_point": ["wandb", "scheduler", "s1"]},
+}
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
+    """Makes a bench that runs schedulers of sweeps."""
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    return lambda **changes: Bench(tmp_path, {"policy": Policy(sweep_schedulers=True), **changes})
+
+
+@pytest.mark.parametrize(("limit", "started"), [(0, 0), (1, 1), (2, 2), (-1, 4)])
+def test_no_more_schedulers_than_allowed_are_taken_in_one_round(
+    sweeps: Callable[..., Bench], limit: int, started: int
+) -> None:
+    bench = sweeps(max_jobs=10, max_schedulers=limit)
+    with bench.journal.held():
+        for number in range(4):
+            bench.queues.push("q", f"s{number}", **SWEEP)
+        bench.queues.push("q", "job")
+        bench.round()
+        assert len(bench.runner.runs) == started + 1
+        assert "job" in bench.runner.runs
+        assert bench.failures == {}
+        assert len(bench.queues.leased) == 4 - started, "the others go back by themselves"
+
+
+def test_a_scheduler_under_way_is_not_dropped_at_a_start(sweeps: Callable[..., Bench]) -> None:
+    """It may be claimed already, and then nobody else would ever run it."""
+    bench = sweeps(max_schedulers=1)
+    with bench.journal.held():
+        bench.queues.push("q", "first", **SWEEP)
+        bench.round()
+        bench.queues.push("q", "second", **SWEEP)
+        (lease,) = bench.queues.pop(["q"], 1).leases
+        entry = Entry(lease=lease, identity=bench.pipeline.identify(lease))
+        bench.journal.record(entry)
+        bench.queues.ack([entry.identity])
+        bench.start()
+        bench.agent.recover()
+        bench.round()
+        assert sorted(bench.runner.runs) == ["first", "second"]
+
+
+def test_a_target_that_is_away_at_the_start_is_visited_until_it_is_back(bench: Bench) -> None:
+    """And meanwhile, for a minute, no job is taken, since what runs there is not known."""
+    for item in ("i1", "i2"):
+        bench.queues.push("q", item)
+    bench.round()
+    bench.start()
+    bench.runner.away = RunnerError("the engine does not answer", retryable=True)
+    bench.agent.recover()
+    bench.queues.push("q", "i3")
+    for _ in range(20):
+        bench.round(1.0)
+    assert "i3" not in bench.queues.claimed
+    bench.runner.away = None
+    for _ in range(6):
+        bench.round(1.0)
+    assert bench.tracker.live() == 2
+    bench.runner.runs["i1"].be(RunState.FINISHED)
+    bench.round()
+    bench.round()
+    assert [item for item, _ in bench.queues.finished] == ["i1"]
+    assert "i3" in bench.runner.runs
+
+
+def test_a_target_that_stays_away_holds_up_jobs_for_a_minute_only(bench: Bench) -> None:
+    bench.journal.remember_resource("sagemaker")
+    bench.targets.away = {"sagemaker"}
+    bench.agent.recover()
+    bench.queues.push("q", "i1")
+    bench.round(59)
+    assert bench.runner.runs == {}
+    bench.round(2)
+    assert list(bench.runner.runs) == ["i1"]
+
+
+def test_a_disk_that_takes_no_entry_claims_nothing_and_is_told_without_a_trace(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.queues.push("q", "i1")
+    shutil.rmtree(bench.config.state_dir / "launches")
+    until, wake = threading.Event(), threading.Event()
+    wake.wait = lambda timeout=None: until.set() or True  # type: ignore[method-assign]
+    repeat(bench.agent.tick, until=until, wake=wake, metrics=Metrics(), interval=1.0)
+    assert bench.queues.claimed == {}
+    assert "No such file or directory" in caplog.text
+    assert "bug" not in caplog.text

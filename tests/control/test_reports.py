@@ -93,3 +93,20 @@ def test_one_item_has_one_report() -> None:
         reports.add(identity(), DONE, lambda: None, 0.0)
     reports.tick(0.0)
     assert queues.finished == [("i1", DONE)]
+
+
+def test_a_report_that_comes_while_an_older_one_goes_out_is_not_lost() -> None:
+    failed = Outcome(state=RunState.STOPPED)
+
+    class Meanwhile(MemoryQueues):
+        def finish(self, claim: RunIdentity, outcome: Outcome) -> None:
+            super().finish(claim, outcome)
+            if outcome == DONE:
+                reports.add(identity(), failed, lambda: None, 0.0)
+
+    queues = Meanwhile()
+    reports = Reports(queues, Metrics())
+    reports.add(identity(), DONE, lambda: None, 0.0)
+    reports.tick(0.0)
+    reports.tick(1.0)
+    assert queues.finished == [("i1", DONE), ("i1", failed)]

@@ -280,3 +280,40 @@ def test_memory_does_not_grow_with_the_jobs_that_were() -> None:
     assert not any(
         (bench.tracker._live, bench.tracker._settling, bench.tracker._todo, bench.reports._waiting)
     )
+
+
+def test_a_run_that_starts_while_it_cannot_be_cancelled_is_in_time() -> None:
+    bench = Bench(start_timeout=100)
+    run = bench.run(state=RunState.PENDING)
+    run.cancel_error = RunnerError("the engine does not answer", retryable=True)
+    bench.after(101)
+    run.cancel_error = None
+    run.be(RunState.RUNNING)
+    bench.after(1)
+    run.be(RunState.FINISHED)
+    bench.after(1)
+    assert bench.ends["i1"] == Outcome(state=RunState.FINISHED)
+
+
+def test_a_user_who_stops_a_run_that_has_not_started_hears_of_no_timeout() -> None:
+    bench = Bench(start_timeout=100)
+    run = bench.run(state=RunState.PENDING)
+    bench.queues.stops = {"i1"}
+    bench.after(5)
+    assert run.cancelled == 1
+    bench.after(200)
+    run.be(RunState.STOPPED)
+    bench.after(1)
+    assert bench.ends["i1"] == Outcome(state=RunState.STOPPED)
+
+
+def test_a_bug_while_an_end_is_read_does_not_lose_it() -> None:
+    bench = Bench()
+    run = bench.run()
+    run.be(RunState.FAILED, reason="Error", message="exit code 1", exit_code=1)
+    run.log_bug = ValueError("surprise")
+    with pytest.raises(ValueError, match="surprise"):
+        bench.tracker.tick(bench.now)
+    run.log_bug = None
+    bench.after(1)
+    assert bench.ends["i1"].state is RunState.FAILED

@@ -17,6 +17,8 @@ class ScriptedRun:
     current: RunStatus = field(default_factory=lambda: RunStatus(state=RunState.RUNNING))
     error: LaunchError | None = None
     bug: Exception | None = None
+    log_bug: Exception | None = None
+    cancel_error: LaunchError | None = None
     output: str = "epoch 1\n"
     cancelled: int = 0
     released: int = 0
@@ -36,9 +38,13 @@ class ScriptedRun:
         return self.current
 
     def logs(self, tail: int) -> str:
+        if self.log_bug is not None:
+            raise self.log_bug
         return "".join(self.output.splitlines(keepends=True)[-tail:])
 
     def cancel(self) -> None:
+        if self.cancel_error is not None:
+            raise self.cancel_error
         self.cancelled += 1
 
     def release(self) -> None:
@@ -53,9 +59,12 @@ class ScriptedRunner:
     errors: list[Exception] = field(default_factory=list)
     env_limit: int = 32_670
     submits: int = 0
+    closed: int = 0
+    away: LaunchError | None = None
 
     def verify(self) -> None:
-        pass
+        if self.away is not None:
+            raise self.away
 
     def submit(self, request: RunRequest) -> ScriptedRun:
         self.submits += 1
@@ -68,4 +77,4 @@ class ScriptedRunner:
         return [run for run in self.runs.values() if run.identity.agent == agent]
 
     def close(self) -> None:
-        pass
+        self.closed += 1

@@ -69,7 +69,7 @@ class Journal:
             os.close(descriptor)
 
     def record(self, entry: Entry) -> None:
-        """Write an entry so that it outlives the process, whole or not at all."""
+        """Write an entry so that it outlives the process, whole or not at all. Raises LaunchError."""
         text = json.dumps(
             {
                 "lease": {
@@ -81,17 +81,21 @@ class Journal:
                 "identity": asdict(entry.identity),
             }
         )
-        path = self._path(entry.lease.item_id)
-        draft = path.with_suffix(".draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        try:
+            _write(self._path(entry.lease.item_id), text)
+        except OSError as error:
+            raise LaunchError(
+                f"the state folder {self._directory} takes no entry: {error.strerror}",
+                hint="no job is started without one; is the disk full, or read-only?",
+            ) from error
 
     def erase(self, item_id: str) -> None:
-        self._path(item_id).unlink(missing_ok=True)
+        """Forget an entry. One that cannot be removed is harmless: the next start finds that its item is not
+        open any more."""
+        try:
+            self._path(item_id).unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("the journal entry of item %s cannot be removed: %s", item_id, error.strerror)
 
     def pending(self) -> list[Entry]:
         """The launches that an earlier process left, oldest first; unreadable files are named and left."""
@@ -115,3 +119,13 @@ class Journal:
 
     def _path(self, item_id: str) -> Path:
         return self._launches / f"{item_key(item_id)}.json"
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -28,6 +28,10 @@ from launch_agent.telemetry.metrics import Metrics
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
+# How often a target that an earlier process used is looked for, and for how long no job is taken meanwhile:
+# an engine that starts after the agent, as at a machine's start, must not be given more than max_jobs.
+_VISIT_SECONDS = 5.0
+_UNVISITED_SECONDS = 60.0
 _LONGEST_PAUSE = 60.0
 # Leases popped at once: what one request can carry, and few enough to be acked long before they run out.
 _MOST_LEASES = 25
@@ -62,6 +66,11 @@ class Agent:
         self._clock = clock
         self._rotation = list(config.queues)
         self._unsettled: list[Ticket] = []
+        # Sweep schedulers whose launch is under way, by item; touched by the launch threads too.
+        self._schedulers: set[str] = set()
+        self._unvisited: list[str] = []
+        self._next_visit = 0.0
+        self._hold_until = 0.0
         self._next_heartbeat = 0.0
         self.stopped_by_user = False
 
@@ -83,19 +92,17 @@ class Agent:
 
     def recover(self) -> None:
         """Take up what an earlier process of this agent left: its runs, then its launches."""
-        for resource in self._targets.used_before():
-            try:
-                self._targets.runner(resource)
-            except LaunchError as error:
-                # Adopted when the first job of this resource comes; the runs go on meanwhile.
-                _log.warning("runs on %s cannot be looked for yet: %s", resource, error)
+        now = self._clock()
+        self._unvisited = list(self._targets.used_before())
+        self._hold_until = now + _UNVISITED_SECONDS
+        self._visit(now)
         for entry in self._journal.pending():
             item = entry.lease.item_id
             if self._tracker.knows(item):
                 self._journal.erase(item)
                 continue
             ticket = self._admitted(entry.lease)
-            if ticket is not None:
+            if ticket is not None:  # ours perhaps, so it is launched even where max_schedulers run
                 _log.info("the launch of item %s is taken up again", item, extra={"item": item})
                 self._unsettled.append(ticket)
 
@@ -104,9 +111,12 @@ class Agent:
         now = self._clock()
         if now >= self._next_heartbeat:
             self._heartbeat(now)
+        if self._unvisited and now >= self._next_visit:
+            self._visit(now)
         self._claim([])
         room = self._room()
-        if room <= 0 or self._draining.is_set():
+        held = bool(self._unvisited) and now < self._hold_until
+        if room <= 0 or held or self._draining.is_set():
             return self._config.poll_interval
         popped = self._queues.pop(self._rotation, room, wait=self._config.poll_wait)
         self._metrics.poll_took(self._clock() - now)
@@ -117,7 +127,11 @@ class Agent:
         self._rotate(popped.leases)
         if self._draining.is_set():
             return 0.0  # leases that arrive after the drain began are not claimed: they go back by themselves
-        tickets = [ticket for lease in popped.leases if (ticket := self._admitted(lease)) is not None]
+        tickets: list[Ticket] = []
+        for lease in popped.leases:
+            ticket = self._admitted(lease)
+            if ticket is not None and self._has_room_for(ticket, tickets):
+                tickets.append(ticket)
         self._claim(tickets)
         if popped.leases or popped.held:
             return 0.0
@@ -139,6 +153,18 @@ class Agent:
             self.stopped_by_user = True
             self._draining.set()
 
+    def _visit(self, now: float) -> None:
+        """Adopt the runs of an earlier process, again and again while a target cannot be reached: their ends
+        are to be told even if no job comes that needs the target."""
+        self._next_visit = now + _VISIT_SECONDS
+        for resource in list(self._unvisited):
+            try:
+                self._targets.runner(resource)
+            except LaunchError as error:
+                _log.warning("runs on %s cannot be looked for yet: %s", resource, error)
+            else:
+                self._unvisited.remove(resource)
+
     def _room(self) -> int:
         """How many leases may be taken now. What is counted exists: runs on their targets, launches."""
         in_flight = self._pool.in_flight + len(self._unsettled)
@@ -149,16 +175,24 @@ class Agent:
         return room
 
     def _admitted(self, lease: Lease) -> Ticket | None:
-        """The lease's ticket; None where it was refused (and that is reported) or has to wait."""
+        """The lease's ticket; None where it was refused, and that is reported."""
         try:
-            ticket = self._pipeline.admit(lease)
+            return self._pipeline.admit(lease)
         except LaunchError as error:
             self._pipeline.fail(self._pipeline.identify(lease), failure_of(error, Stage.AGENT))
             return None
-        if ticket.spec.scheduler and self._tracker.live("sweep-scheduler") >= self._config.max_schedulers:
-            _log.info("item %s, a sweep scheduler, goes back: max_schedulers are running", lease.item_id)
-            return None
-        return ticket
+
+    def _has_room_for(self, ticket: Ticket, before: Sequence[Ticket]) -> bool:
+        """Whether one more sweep scheduler may run; other jobs were counted when they were popped. An item
+        that is not acked goes back to its queue by itself."""
+        limit = self._config.max_schedulers
+        if not ticket.spec.scheduler or limit < 0:
+            return True
+        under_way = sum(other.spec.scheduler for other in (*self._unsettled, *before))
+        if self._tracker.live("sweep-scheduler") + len(self._schedulers) + under_way < limit:
+            return True
+        _log.info("item %s, a sweep scheduler, goes back: max_schedulers are running", ticket.lease.item_id)
+        return False
 
     def _claim(self, tickets: Sequence[Ticket]) -> None:
         """Ack the tickets, together with those whose ack got no answer before, and launch what is ours."""
@@ -179,7 +213,15 @@ class Agent:
         settled = [ticket for ticket in self._unsettled if ticket not in lost]
         self._unsettled = []
         for ticket in settled:
-            self._pool.submit(partial(self._pipeline.launch, ticket))
+            if ticket.spec.scheduler:
+                self._schedulers.add(ticket.identity.item_id)
+            self._pool.submit(partial(self._launch, ticket))
+
+    def _launch(self, ticket: Ticket) -> None:
+        try:
+            self._pipeline.launch(ticket)
+        finally:
+            self._schedulers.discard(ticket.identity.item_id)
 
     def _rotate(self, leases: Sequence[Lease]) -> None:
         """Queues that gave something move to the end, so that a full queue does not starve the others."""
@@ -214,6 +256,10 @@ def repeat(
             metrics.backend_error("poll", error)
             problem = "does not accept the API key" if isinstance(error, QueueDenied) else "cannot be used"
             _log.warning("the backend %s, next try in %.1f s: %s", problem, pause, error)
+        except LaunchError as error:
+            failures += 1
+            pause = _pause(interval, failures)
+            _log.warning("a round failed, next try in %.1f s: %s", pause, error)
         except Exception:
             failures += 1
             pause = _pause(interval, failures)

@@ -58,7 +58,9 @@ class Reports:
         for report in due:
             if self._deliver(report, now):
                 with self._changed:
-                    self._waiting.pop(report.identity.item_id, None)
+                    # Another report of the item may have come meanwhile, and is still to be delivered.
+                    if self._waiting.get(report.identity.item_id) is report:
+                        del self._waiting[report.identity.item_id]
                     self._changed.notify_all()
         return 0.0
 

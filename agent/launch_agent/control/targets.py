@@ -12,6 +12,7 @@ from typing import Any
 
 from launch_agent import plugins
 from launch_agent.control.journal import Journal
+from launch_agent.errors import LaunchError
 from launch_agent.runners import Runner
 from launch_agent.spec.model import Resource
 
@@ -37,10 +38,14 @@ class Targets:
         self._made = made
         self._runners: dict[str, Runner] = {}
         self._lock = threading.Lock()
+        # One for each resource: a platform that is slow to answer holds up no other's jobs.
+        self._making: dict[str, threading.Lock] = {}
 
     def runner(self, resource: str) -> Runner:
         """The resource's runner, verified. Raises LaunchError for one that is not known or not reachable."""
         with self._lock:
+            making = self._making.setdefault(resource, threading.Lock())
+        with making:
             if resource not in self._runners:
                 self._runners[resource] = self._make(resource)
             return self._runners[resource]
@@ -55,14 +60,18 @@ class Targets:
 
     def close(self) -> None:
         with self._lock:
-            for runner in self._runners.values():
+            for runner in list(self._runners.values()):
                 runner.close()
             self._runners.clear()
 
     def _make(self, resource: str) -> Runner:
         kind = KINDS.get(resource, resource)
         runner: Runner = plugins.load("runners", kind).create(self._options.get(resource, {}))
-        runner.verify()
-        self._made(runner)
+        try:
+            runner.verify()
+            self._made(runner)
+        except LaunchError:
+            runner.close()  # the next try makes another
+            raise
         self._journal.remember_resource(resource)
         return runner

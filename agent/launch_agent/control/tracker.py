@@ -148,13 +148,14 @@ class Tracker:
     def _time_out(self, tracked: _Tracked, now: float) -> None:
         if (
             self._start_timeout
+            and not tracked.cancelled
             and not tracked.state.has_started
             and now - tracked.since > self._start_timeout
         ):
-            tracked.timed_out = True
-            if not tracked.cancelled:
-                _log.warning("run %s has not started in %g s", tracked.run.id, self._start_timeout)
-                self._cancel(tracked)
+            _log.warning("run %s has not started in %g s", tracked.run.id, self._start_timeout)
+            self._cancel(tracked)
+            # A run that cannot be cancelled yet may still start, and then it is in time enough.
+            tracked.timed_out = tracked.cancelled
 
     def _cancel(self, tracked: _Tracked) -> None:
         try:
@@ -185,6 +186,8 @@ class Tracker:
     def _end(self, tracked: _Tracked, status: RunStatus, now: float) -> None:
         identity = tracked.identity
         silent_end = status.state is RunState.FINISHED and not self._queues.reports_outcomes()
+        # Before the run is forgotten: an error in here must not lose the end with it.
+        outcome = self._outcome(tracked, status)
         with self._lock:
             self._live.pop(identity.item_id, None)
             if silent_end:
@@ -192,7 +195,7 @@ class Tracker:
                 self._settling[identity.item_id] = tracked
         self._freed()
         if not silent_end:
-            self._report(tracked, self._outcome(tracked, status), now)
+            self._report(tracked, outcome, now)
 
     def _outcome(self, tracked: _Tracked, status: RunStatus) -> Outcome:
         if tracked.timed_out:
