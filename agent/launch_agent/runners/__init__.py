@@ -56,7 +56,8 @@ class Runner(Protocol):
         ...
 
     def adopt(self, agent: str) -> Sequence[Run]:
-        """The runs that an agent of this name started and that are still there, ended ones included."""
+        """The runs that an agent of this name started and that are still there, ended ones included; not
+        those that were released and are kept for somebody to look at."""
         ...
 
     def close(self) -> None: ...

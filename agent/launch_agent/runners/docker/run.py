@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from launch_agent.clients.docker_engine import APIError, Engine, NotFound, explain, speaking
 from launch_agent.runners.docker.listing import Listing
-from launch_agent.runners.docker.stopping import Stopper, was_stopped
+from launch_agent.runners.docker.stopping import Stopper, note_reported, was_stopped
 from launch_agent.runners.exits import status_of
 from launch_agent.spec.model import RunIdentity, RunState, RunStatus
 
@@ -127,7 +127,9 @@ class DockerRun:
         self._cancelled = False
 
     def release(self) -> None:
-        if not self._host.keep:
+        if self._host.keep:
+            note_reported(self._host.engine(), self._container)
+        else:
             remove(self._host.engine(), self._container, self._name)
 
 

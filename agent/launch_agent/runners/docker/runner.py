@@ -27,7 +27,7 @@ from launch_agent.runners.docker.creation import Creation, base_url_is_local, ma
 from launch_agent.runners.docker.listing import Listing, list_containers
 from launch_agent.runners.docker.pull import Puller
 from launch_agent.runners.docker.run import DockerRun, remove
-from launch_agent.runners.docker.stopping import Stopper
+from launch_agent.runners.docker.stopping import Stopper, was_reported
 from launch_agent.spec import identity
 from launch_agent.spec.model import RunIdentity, RunRequest, RunState, RunStatus
 
@@ -108,6 +108,8 @@ class DockerRunner:
             if whose is None:
                 continue
             name = summary["Names"][0].lstrip("/") if summary["Names"] else container[:12]
+            if summary["State"] in ("exited", "dead") and was_reported(self.engine(), container):
+                continue  # kept for its user to look at
             end = self._start_late(container, name) if summary["State"] == "created" else None
             runs.append(self._run(container, name, whose, adopted=True, end=end))
         return runs

@@ -3,9 +3,10 @@
 One thread does it for all runs, and exists only while there is something to stop, so that `cancel()` returns
 at once and an agent with a thousand runs has no thousand threads.
 
-A container's labels cannot change, so that a run was stopped, and did not just die, is noted by an empty file
-in the container. An agent that starts anew finds it there, and it goes when the container goes. Where the
-container's file system is read-only there is no note, and such an agent reports the exit code's reason.
+A container's labels cannot change: that a run was stopped, and did not just die, is noted by an empty file
+in the container; so is that the end of a container that is kept has been told. An agent that starts anew
+finds the notes there, and they go when the container goes. Where the container's file system is read-only
+there is no note: such an agent reports the exit code's reason, and tells a kept container's end once more.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ GRACE_SECONDS = 10.0
 _RETRY_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 _TRIES = 15
-_NOTE = ".launch-agent-stopped"
+_STOPPED = ".launch-agent-stopped"
+_REPORTED = ".launch-agent-reported"
 
 
 @dataclass(order=True, slots=True)
@@ -129,7 +131,7 @@ class Stopper:
                 if not found["State"]["Running"]:
                     return
                 asked()
-                _note(engine, container)
+                _note(engine, container, _STOPPED)
                 engine.kill(container, signal=found["Config"].get("StopSignal") or "SIGTERM")
             except NotFound:
                 return
@@ -155,9 +157,24 @@ class Stopper:
 
 def was_stopped(engine: Engine, container: str) -> bool:
     """Whether an agent, this or an earlier one, has stopped the container."""
+    return _has_note(engine, container, _STOPPED)
+
+
+def note_reported(engine: Engine, container: str) -> None:
+    """Note in an ended container that is kept that the backend knows of its end."""
+    with speaking(f"mark container {container[:12]} as reported"):
+        _note(engine, container, _REPORTED)
+
+
+def was_reported(engine: Engine, container: str) -> bool:
+    """Whether the end of a container that was kept has been told by an agent."""
+    return _has_note(engine, container, _REPORTED)
+
+
+def _has_note(engine: Engine, container: str, name: str) -> bool:
     with speaking(f"look into container {container[:12]}"):
         try:
-            stream, _ = engine.get_archive(container, f"/{_NOTE}")
+            stream, _ = engine.get_archive(container, f"/{name}")
         except NotFound:
             return False
         for _ in stream:
@@ -165,14 +182,14 @@ def was_stopped(engine: Engine, container: str) -> bool:
         return True
 
 
-def _note(engine: Engine, container: str) -> None:
+def _note(engine: Engine, container: str, name: str) -> None:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo(_NOTE))
+        tar.addfile(tarfile.TarInfo(name))
     try:
         engine.put_archive(container, "/", archive.getvalue())
     except APIError as error:
-        _log.debug("container %s takes no note of its stop: %s", container[:12], error)
+        _log.debug("container %s takes no note %s: %s", container[:12], name, error)
 
 
 def _is_over(error: APIError) -> bool:

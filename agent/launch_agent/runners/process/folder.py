@@ -42,6 +42,13 @@ class Folder:
         """Whether a stop was asked for."""
         return (self.path / "stopped").exists()
 
+    def is_reported(self) -> bool:
+        """Whether the end of a run whose folder is kept has been told."""
+        return (self.path / "reported").exists()
+
+    def note_reported(self) -> None:
+        (self.path / "reported").touch()
+
     def stop(self) -> None:
         """Ask the supervisor to end the run; nothing where there is none. Raises PermissionError."""
         # While the lock is held, the number in it is the supervisor's and nobody else's.

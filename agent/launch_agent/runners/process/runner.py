@@ -81,7 +81,7 @@ class ProcessRunner:
                 _sweep(folder)
                 continue
             whose = folder.identity()
-            if whose is not None and whose.agent == agent:
+            if whose is not None and whose.agent == agent and not folder.is_reported():
                 runs.append(ProcessRun(self, folder, whose))
         return runs
 
@@ -182,14 +182,15 @@ class ProcessRun:
     def release(self) -> None:
         if self._folder.is_supervised():
             raise RunnerError(f"cannot remove {self.id}: it runs", hint="cancel it first")
-        if self._runner.keep:
-            return
         try:
-            shutil.rmtree(self._folder.path)
+            if self._runner.keep:
+                self._folder.note_reported()
+            else:
+                shutil.rmtree(self._folder.path)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise RunnerError(f"cannot remove {self._folder.path}: {error}") from error
+            raise RunnerError(f"cannot clear away {self._folder.path}: {error}") from error
 
 
 def _environment(request: RunRequest) -> dict[str, str]:
