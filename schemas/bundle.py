@@ -4,7 +4,8 @@
     python schemas/bundle.py --check    write nothing; exit with 1 where a schema is wrong or a file is stale
 
 Editors take the self-contained copies:
-`# yaml-language-server: $schema=<path of docs/reference/launch-config.schema.json>`.
+`# yaml-language-server: $schema=<path of docs/reference/launch-config.schema.json>`. The chart gets its
+`values.yaml`, its `values.schema.json`, by which Helm checks what users give, and the table in its README.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonschema import Draft7Validator
 
 from launch_agent.cli.report import RULES
@@ -23,6 +26,7 @@ from launch_agent.config.schema import bundle
 
 SOURCE = Path(__file__).parent
 TARGET = SOURCE.parent / "docs" / "reference"
+CHART = SOURCE.parent / "charts" / "launch-agent"
 DRAFT = "http://json-schema.org/draft-07/schema#"
 # Schemas that stand for a whole file; the others are parts of these.
 WHOLE = ("launch-config", "queue-config", "run-spec")
@@ -138,9 +142,100 @@ def codes() -> str:
     return "\n".join([*head, *(f"| `{code}` | {meaning}. |" for code, meaning in RULES.items())]) + "\n"
 
 
+def values_schema(schema: Any) -> Any:
+    """The schema without the keywords that only this project reads, for Helm."""
+    if isinstance(schema, list):
+        return [values_schema(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: values_schema(part) for key, part in schema.items() if not key.startswith("x-")}
+
+
+def values_file(schema: Mapping[str, Any]) -> str:
+    """The chart's values.yaml: every key with its default, described. Keys without a default are comments."""
+    head = [
+        "# Values of the chart launch-agent. The launch config's own keys: docs/reference/launch-config.md.",
+        "# Made from schemas/chart-values.json by schemas/bundle.py; change it there.",
+    ]
+    return "\n".join([*head, *_value_lines(schema, "")]) + "\n"
+
+
+def _value_lines(schema: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for key, part in schema["properties"].items():
+        if not indent:
+            yield ""
+        text = f"Older form: {part['description']}" if part.get("deprecated") else part["description"]
+        yield from (f"{indent}# {line}" for line in textwrap.wrap(text, 108 - len(indent)))
+        if "default" not in part and "properties" in part and not _is_config(part):
+            yield f"{indent}{key}:"
+            yield from _value_lines(part, indent + "  ")
+        elif "default" not in part:
+            yield f"{indent}# {key}:"
+        else:
+            yield from textwrap.indent(_value(key, part["default"]), indent).splitlines()
+
+
+def _value(key: str, value: Any) -> str:
+    if isinstance(value, dict | list) and value:
+        return yaml.dump({key: value}, Dumper=_Indented, sort_keys=False, default_flow_style=False)
+    return f"{key}: {json.dumps(value)}"
+
+
+class _Indented(yaml.SafeDumper):
+    """Writes lists further in than their key, as the chart's lint wants it."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _is_config(part: Mapping[str, Any]) -> bool:
+    """Whether these are the keys of the launch config, which has a page of its own."""
+    return "string" in part["type"]
+
+
+def values_table(schema: Mapping[str, Any]) -> str:
+    """Rows for the chart's README; keys of list items have `[]` in their path."""
+    rows = [
+        f"| `{path}` | {_kind(part)} | {_default(part)} | {_meaning(part)} |"
+        for path, part in _value_rows(schema, "")
+    ]
+    return "\n".join(["| Key | Type | Default | Meaning |", "|---|---|---|---|", *rows])
+
+
+def _value_rows(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, part in schema.get("properties", {}).items():
+        if "properties" not in part or "default" in part or _is_config(part):
+            yield f"{prefix}{key}", part
+        if not _is_config(part):
+            yield from _value_rows(part, f"{prefix}{key}.")
+        items = part.get("items")
+        if isinstance(items, Mapping) and "object" not in part["type"]:
+            yield from _value_rows(items, f"{prefix}{key}[].")
+
+
+def between(text: str, begin: str, end: str, new: str) -> str:
+    """The text with what stands between two marker lines replaced."""
+    before, _, rest = text.partition(f"{begin}\n")
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{new}\n{end}{after}"
+
+
+def chart_files() -> dict[Path, str]:
+    """What the chart gets."""
+    schema = bundle("chart-values", SOURCE)
+    readme = CHART / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    table_of_values = values_table(schema)
+    return {
+        CHART / "values.schema.json": json.dumps(values_schema(schema), indent=2, ensure_ascii=False) + "\n",
+        CHART / "values.yaml": values_file(schema),
+        readme: between(text, "<!-- values -->", "<!-- end of values -->", table_of_values),
+    }
+
+
 def generated() -> dict[Path, str]:
     """Every generated file and what it must hold."""
-    files = {TARGET / "lint.md": codes()}
+    files = {TARGET / "lint.md": codes(), **chart_files()}
     for name in WHOLE:
         schema = bundle(name, SOURCE)
         files[TARGET / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

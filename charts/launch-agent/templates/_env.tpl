@@ -1,0 +1,159 @@
+{{- /* Environment variables of the agent's container. Secrets come by reference; nothing here holds one. */ -}}
+
+{{- /* One variable from a "name/key" pair. Takes (list variable pair). */ -}}
+{{- define "launch-agent.env.secret" -}}
+- name: {{ index . 0 }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ index . 1 | splitList "/" | first }}
+      key: {{ index . 1 | splitList "/" | last | quote }}
+{{- end -}}
+
+{{- /*
+The admin's own variables as a list: a mapping of names to values, or a list as in a pod. Takes the value.
+*/ -}}
+{{- define "launch-agent.env.own" -}}
+{{- $list := list -}}
+{{- if kindIs "map" . -}}
+{{- range $name, $value := . -}}
+{{- if kindIs "map" $value -}}
+{{- $list = append $list (merge (dict "name" $name) $value) -}}
+{{- else if not (kindIs "invalid" $value) -}}
+{{- $list = append $list (dict "name" $name "value" (include "launch-agent.text" $value)) -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- range . -}}
+{{- if hasKey . "valueFrom" -}}
+{{- $list = append $list . -}}
+{{- else -}}
+{{- $value := get . "value" -}}
+{{- $list = append $list (dict "name" .name "value" (kindIs "invalid" $value | ternary "" (include "launch-agent.text" $value))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $list -}}
+{{- end -}}
+
+{{- /* All variables. The admin's own go before the chart's of the same name: a pod has each name once. */ -}}
+{{- define "launch-agent.env" -}}
+{{- $own := include "launch-agent.env.own" (.Values.additionalEnvVars | default dict) | fromYamlArray -}}
+{{- $taken := dict -}}
+{{- range $own }}{{ $_ := set $taken .name true }}{{ end -}}
+{{- range include "launch-agent.env.secretNames" . | fromJsonArray }}{{ $_ := set $taken . true }}{{ end -}}
+{{- $all := list -}}
+{{- range include "launch-agent.env.chart" . | fromYamlArray -}}
+{{- if not (hasKey $taken .name) }}{{ $all = append $all . }}{{ end -}}
+{{- end -}}
+{{- concat $all $own | toYaml -}}
+{{- end -}}
+
+{{- /* The names in the chart's Secret of variables, as a JSON list. */ -}}
+{{- define "launch-agent.env.secretNames" -}}
+{{- $names := list -}}
+{{- range include "launch-agent.env.own" (.Values.additionalSecretEnvVars | default dict) | fromYamlArray -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+
+{{- /* The chart's own variables. */ -}}
+{{- define "launch-agent.env.chart" -}}
+{{- $config := include "launch-agent.config" . | fromYaml -}}
+{{ include "launch-agent.env.secret" (list "WANDB_API_KEY" (include "launch-agent.apiKeySecret" .)) }}
+{{- /* The agent lets the environment go before its file: what the file says must not be undone by a default. */}}
+{{- if or (ne .Values.baseUrl "https://api.wandb.ai") (not (get $config "base_url")) }}
+- name: WANDB_BASE_URL
+  value: {{ .Values.baseUrl | quote }}
+{{- end }}
+{{- if or (ne (include "launch-agent.text" .Values.agent.startTimeout) "1800") (not (hasKey $config "start-timeout")) }}
+- name: WANDB_LAUNCH_START_TIMEOUT
+  value: {{ include "launch-agent.text" .Values.agent.startTimeout | quote }}
+{{- end }}
+{{- if not (get $config "name") }}
+- name: LAUNCH_AGENT_NAME
+  value: {{ printf "%s.%s" .Release.Name (include "launch-agent.namespace" .) | trunc 63 | trimAll ".-" | quote }}
+{{- end }}
+- name: LAUNCH_AGENT_STATE_DIR
+  value: /var/lib/launch-agent
+- name: LAUNCH_AGENT_METRICS_HOST
+  value: 0.0.0.0
+- name: LAUNCH_AGENT_METRICS_PORT
+  value: {{ include "launch-agent.text" .Values.metrics.port | quote }}
+- name: LAUNCH_AGENT_TARGET_NAMESPACES
+  value: {{ include "launch-agent.targetNamespaces" . | fromJsonArray | join "," | quote }}
+- name: LAUNCH_AGENT_PROTECTED_SECRETS
+  value: {{ include "launch-agent.usedSecrets" . | fromJsonArray | join "," | quote }}
+{{- if gt (int .Values.agent.replicas) 1 }}
+- name: LAUNCH_AGENT_LEASE
+  value: {{ printf "%s/%s" (include "launch-agent.namespace" .) (include "launch-agent.fullname" .) | quote }}
+{{- end }}
+- name: WANDB_LAUNCH_SERVICE_ACCOUNT_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.serviceAccountName
+- name: HOME
+  value: /home/launch_agent
+{{- include "launch-agent.env.network" . }}
+{{- include "launch-agent.env.builds" . }}
+{{- end -}}
+
+{{- /* Proxy, certificate authorities and SSH, for the agent and the programs it starts. */ -}}
+{{- define "launch-agent.env.network" -}}
+{{- $passed := list -}}
+{{- with include "launch-agent.proxySecret" . }}
+{{- range $name := list "HTTP_PROXY" "HTTPS_PROXY" }}
+{{- range $variable := list $name (lower $name) }}
+- name: {{ $variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $name }}
+      optional: true
+{{- end }}
+{{- end }}
+{{- $passed = list "HTTP_PROXY" "HTTPS_PROXY" "NO_PROXY" "http_proxy" "https_proxy" "no_proxy" }}
+{{- end }}
+{{- if $passed }}
+{{- $direct := concat (.Values.proxy.noProxy | default list) (list "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") | uniq | join "," }}
+{{- range $variable := list "NO_PROXY" "no_proxy" }}
+- name: {{ $variable }}
+  value: {{ $direct | quote }}
+{{- end }}
+{{- end }}
+{{- with include "launch-agent.caConfigMap" . }}
+{{- range $variable := list "SSL_CERT_FILE" "REQUESTS_CA_BUNDLE" "CURL_CA_BUNDLE" "GIT_SSL_CAINFO" "PIP_CERT" "AWS_CA_BUNDLE" "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" "NODE_EXTRA_CA_CERTS" }}
+- name: {{ $variable }}
+  value: /etc/launch-agent/ca/ca.crt
+{{- end }}
+- name: LAUNCH_AGENT_CA_CONFIGMAP
+  value: {{ . | quote }}
+{{- end }}
+{{- if $passed }}
+- name: LAUNCH_AGENT_PASS_ON
+  value: {{ join "," $passed | quote }}
+{{- end }}
+{{- if .Values.sshAuthSecrets }}
+- name: GIT_SSH_COMMAND
+  value: ssh -F /etc/launch-agent/ssh/config
+{{- end }}
+{{- end -}}
+
+{{- /* What image builds need to know. */ -}}
+{{- define "launch-agent.env.builds" -}}
+{{- with .Values.kanikoPvcName }}
+- name: WANDB_LAUNCH_KANIKO_PVC_NAME
+  value: {{ . | quote }}
+- name: WANDB_LAUNCH_KANIKO_PVC_MOUNT_PATH
+  value: /kaniko
+{{- end }}
+{{- with .Values.kanikoDockerConfigSecret }}
+- name: WANDB_LAUNCH_KANIKO_AUTH_SECRET
+  value: {{ . | quote }}
+{{- end }}
+{{- with include "launch-agent.azureSecret" . }}
+{{ include "launch-agent.env.secret" (list "AZURE_STORAGE_KEY" .) }}
+- name: LAUNCH_AGENT_AZURE_STORAGE_SECRET
+  value: {{ . | quote }}
+{{- end }}
+{{- end -}}
