@@ -156,6 +156,7 @@ def test_nothing_passes_that_the_table_does_not_hold(args: dict[str, Any]) -> No
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 @example({"0-0": 1, "00": "a"})
+@example({"0\x850": False})
 def test_what_the_hint_says_opens_all(args: dict[str, Any]) -> None:
     allow: Allow = {}
     try:

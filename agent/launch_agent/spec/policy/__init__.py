@@ -107,9 +107,7 @@ def _hint(refused: Sequence[Demand]) -> str:
             keys[demand.key] = _opening(demand, keys.get(demand.key, []))
     sentences = list(dict.fromkeys(demand.closed for demand in refused if demand.closed))
     if allow:
-        text = yaml.safe_dump(
-            {"allow": allow}, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
-        )
+        text = yaml.safe_dump({"allow": allow}, default_flow_style=True, sort_keys=False, width=float("inf"))
         sentences.insert(
             0, f"an administrator can open it in the agent's config with `policy: {text.strip()}`"
         )
