@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.fakes.backend import PROJECT, Backend
 from tests.fakes.clock import Clock
 from tests.fakes.wire import Wire
@@ -23,7 +21,6 @@ def _agent(wire: Wire, agent_id: str) -> Any:
     return wire.graphql(_AGENT, {"agentId": agent_id}).data["launchAgent"]
 
 
-@pytest.mark.req("AGT-1")
 def test_an_agent_introduces_itself_with_its_queues(wire: Wire, backend: Backend) -> None:
     backend.create_queue("q", "kubernetes")
     queue_id = wire.graphql("{ launchQueues { id } }").data["launchQueues"][0]["id"]

@@ -46,7 +46,7 @@ def _ack(wire: Wire, item: str, run: str, agent: str | None = None) -> bool:
     return payload["success"]
 
 
-@pytest.mark.req("QUEUE-1", "JOB-9")
+@pytest.mark.req("QUEUE-1", "AGT-5")
 def test_a_plain_queue_gives_the_oldest_first_whatever_the_priorities(wire: Wire, backend: Backend) -> None:
     backend.create_queue("q", "local-container")
     pushed = [_push(wire, priority=priority)["runQueueItemId"] for priority in (3, 0, 2, 1)]
@@ -54,7 +54,7 @@ def test_a_plain_queue_gives_the_oldest_first_whatever_the_priorities(wire: Wire
     assert _pop(wire) is None
 
 
-@pytest.mark.req("QUEUE-2")
+@pytest.mark.req("QUEUE-2", "AGT-5")
 def test_a_prioritised_queue_gives_0_first_and_equals_by_age(wire: Wire, backend: Backend) -> None:
     backend.create_queue("q", "local-container", prioritised=True)
     pushed = {}
@@ -340,7 +340,6 @@ def test_a_leased_item_that_is_stopped_cannot_be_acked(wire: Wire, backend: Back
     assert not _ack(wire, item, "aaaaaaaa")
 
 
-@pytest.mark.req("AGT-5")
 def test_a_claimed_item_that_is_stopped_stops_its_run_before_it_has_reported_itself(
     wire: Wire, backend: Backend
 ) -> None:

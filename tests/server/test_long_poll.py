@@ -45,7 +45,6 @@ def _held(server: Server, number: int = 1) -> None:
     eventually(lambda: server.held_requests == number)
 
 
-@pytest.mark.req("AGT-3")
 @pytest.mark.parametrize("queue", ["q", "other"])
 def test_a_push_into_any_of_the_queues_wakes_the_request_at_once(
     server: Server, wire: Wire, queues: Backend, queue: str
