@@ -6,6 +6,10 @@ A test module of a runner defines a fixture `bench` (see `Bench`) and a class th
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pickle
+import subprocess
 import sys
 import threading
 import uuid
@@ -26,6 +30,16 @@ from tests.fakes.eventually import eventually
 PATIENCE = 40.0
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 POLITE = "trap 'exit 0' TERM; echo ready; sleep 600 & wait"
+# An agent that does nothing but submit what it is handed, and says when it begins to.
+AGENT = """
+import pickle, sys
+request = pickle.load(sys.stdin.buffer)
+runner = {runner}
+runner.verify()
+sys.stdout.write("submits\\n")
+sys.stdout.flush()
+runner.submit(request)
+"""
 
 
 class Bench(Protocol):
@@ -33,8 +47,13 @@ class Bench(Protocol):
 
     agent: str
 
-    def runner(self) -> Runner:
-        """A new runner on the same resource, as after a restart of the agent."""
+    def runner(self, **options: Any) -> Runner:
+        """A new runner on the same resource, as after a restart of the agent. `keep` is the one option that
+        all have."""
+        ...
+
+    def in_another_process(self) -> str:
+        """A Python expression that makes such a runner in another process."""
         ...
 
     def request(self, **fields: Any) -> RunRequest:
@@ -269,6 +288,32 @@ class RunnerContract:
         assert end_of(run).state is RunState.FINISHED
         assert run.logs(10) == "once\n"
 
+    @pytest.mark.parametrize("delay", [number * 0.025 for number in range(12)])
+    def test_an_agent_killed_while_it_submits_starts_one_run(
+        self, bench: Bench, runner: Runner, delay: float
+    ) -> None:
+        request = self.sh(bench, "echo once")
+        agent = subprocess.Popen(
+            [sys.executable, "-c", AGENT.format(runner=bench.in_another_process())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert agent.stdin is not None
+        assert agent.stdout is not None
+        with agent.stdin, agent.stdout:
+            agent.stdin.write(pickle.dumps(request))
+            agent.stdin.close()
+            assert agent.stdout.readline() == b"submits\n"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                agent.wait(timeout=delay)
+            agent.kill()
+            agent.wait()
+        run = runner.submit(request)
+        assert end_of(run).state is RunState.FINISHED
+        assert run.logs(10) == "once\n"
+        assert [found.identity for found in bench.runner().adopt(bench.agent)] == [request.identity]
+
     def test_an_entry_point_that_is_not_there_is_refused(self, bench: Bench, runner: Runner) -> None:
         with pytest.raises(SubmitRejected, match="no-such-program"):
             runner.submit(bench.request(entry_point=["no-such-program"]))
@@ -295,6 +340,14 @@ class RunnerContract:
         assert not bench.left()
         assert run.logs(10) == ""
         assert run.status().state is RunState.FINISHED
+
+    def test_a_run_that_is_kept_is_not_adopted_again(self, bench: Bench) -> None:
+        run = bench.runner(keep=True).submit(self.sh(bench, "echo kept"))
+        end_of(run)
+        run.release()
+        assert run.logs(1) == "kept\n"
+        assert len(bench.left()) == 1
+        assert bench.runner(keep=True).adopt(bench.agent) in ([], ())
 
     def test_a_run_that_runs_is_not_released(self, bench: Bench, runner: Runner) -> None:
         run = runner.submit(self.sh(bench, POLITE))

@@ -34,6 +34,10 @@ class DockerBench:
         self.made.append(runner)
         return runner
 
+    def in_another_process(self) -> str:
+        options = {"host": self.engine.host, "network": self.engine.network}
+        return f"__import__('launch_agent.runners.docker', fromlist=['create']).create({options!r})"
+
     def request(self, **fields: Any) -> RunRequest:
         return RunRequest(**{"identity": identity_for(self.agent), "image": self.image, **fields})
 

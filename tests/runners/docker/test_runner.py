@@ -110,12 +110,6 @@ class TestDockerRunner(RunnerContract):
         with pytest.raises(SubmitRejected, match="refuses"):
             bench.runner().submit(self.sh(bench, "exit 0", resource_args={"memory": "1k"}))
 
-    def test_containers_are_kept_where_the_config_says_so(self, bench: Bench) -> None:
-        run = bench.runner(keep=True).submit(self.sh(bench, "echo kept"))
-        end_of(run)
-        run.release()
-        assert run.logs(1) == "kept\n"
-
     def test_a_paused_container_runs_and_says_so(self, bench: Bench) -> None:
         run = bench.runner().submit(self.sh(bench, POLITE))
         wait_until_ready(run)

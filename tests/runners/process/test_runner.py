@@ -39,6 +39,10 @@ class ProcessBench:
     def runner(self, **options: Any) -> ProcessRunner:
         return ProcessRunner(self.work, **{"keep": False, "grace": 1, **options})
 
+    def in_another_process(self) -> str:
+        options = {"work-dir": str(self.work)}
+        return f"__import__('launch_agent.runners.process', fromlist=['create']).create({options!r})"
+
     def request(self, **fields: Any) -> RunRequest:
         return RunRequest(identity=identity_for(self.agent), image="", **fields)
 
@@ -196,13 +200,6 @@ def test_more_than_the_machine_takes_is_refused(bench: ProcessBench) -> None:
 def test_a_nul_is_refused(bench: ProcessBench) -> None:
     with pytest.raises(SubmitRejected, match="NUL"):
         bench.runner().submit(bench.request(entry_point=["echo", "a\0b"]))
-
-
-def test_folders_are_kept_where_the_config_says_so(bench: ProcessBench) -> None:
-    run = bench.runner(keep=True).submit(sh(bench, "echo kept"))
-    end_of(run)
-    run.release()
-    assert run.logs(1) == "kept\n"
 
 
 def test_half_made_folders_are_swept_when_they_are_old(bench: ProcessBench) -> None:
