@@ -19,6 +19,7 @@ from launch_agent.config import load as loading
 from launch_agent.config.load import Flags
 from launch_agent.config.model import AgentConfig, summary
 from launch_agent.errors import ConfigError
+from launch_agent.spec.policy import PROTECTED_SECRETS
 from launch_agent.spec.secret import Secret
 
 KEY = "0123456789" * 4
@@ -125,12 +126,30 @@ def test_max_jobs_is_one_where_nobody_says_otherwise(home: Path) -> None:
         ("WANDB_LAUNCH_START_TIMEOUT", "nan", 'must be a number, not the text "nan"'),
         ("WANDB_BASE_URL", "api.wandb.ai", "begins with https:// or http://"),
         ("LAUNCH_AGENT_NAME", "a b", "letters, digits"),
+        ("LAUNCH_AGENT_METRICS_PORT", "http", 'a whole number, not the text "http"'),
+        ("LAUNCH_AGENT_METRICS_PORT", "70000", "at most 65535, not 70000"),
     ],
 )
 def test_junk_in_the_environment_is_named(home: Path, variable: str, text: str, message: str) -> None:
     error = refusal(home, "queues: [gpu]", None, **{variable: text})
     assert str(error).startswith(f"environment variable {variable}: must be ")
     assert message in error.message
+
+
+def test_the_environment_reaches_nested_keys(home: Path) -> None:
+    text = "queues: [gpu]\nmetrics: {host: 127.0.0.2, port: 1}"
+    metrics = load(home, text, None, LAUNCH_AGENT_METRICS_PORT="8080").metrics
+    assert (metrics.host, metrics.port) == ("127.0.0.2", 8080)
+    assert load(home, "queues: [gpu]", None, LAUNCH_AGENT_METRICS_PORT="8080").metrics.port == 8080
+
+
+def test_lists_of_the_environment_are_added_to_the_files(home: Path) -> None:
+    text = "queues: [gpu]\nrunner: {kubernetes: {target-namespaces: [b, a]}}"
+    env = {"LAUNCH_AGENT_TARGET_NAMESPACES": "a, c,,c", "LAUNCH_AGENT_PROTECTED_SECRETS": "mine"}
+    config = load(home, text, None, **env)
+    assert config.runner["kubernetes"]["target-namespaces"] == ["b", "a", "c"]
+    assert config.policy.protected_secrets == (*PROTECTED_SECRETS, "mine")
+    assert load(home, "queues: [gpu]", None, **env).runner["kubernetes"]["target-namespaces"] == ["a", "c"]
 
 
 def test_junk_in_flags_is_named(home: Path) -> None:

@@ -24,7 +24,7 @@ from launch_agent.errors import ConfigError
 SCHEMA = "launch-config"
 FILE_NAME = "launch-config.yaml"
 
-# Environment variable -> key of the config that it goes before.
+# Environment variable -> key of the config that it goes before, dots between nested keys.
 VARIABLES = {
     "WANDB_BASE_URL": "base_url",
     "WANDB_ENTITY": "entity",
@@ -32,6 +32,14 @@ VARIABLES = {
     "WANDB_LAUNCH_START_TIMEOUT": "start-timeout",
     "LAUNCH_AGENT_NAME": "name",
     "LAUNCH_AGENT_STATE_DIR": "state-dir",
+    "LAUNCH_AGENT_METRICS_HOST": "metrics.host",
+    "LAUNCH_AGENT_METRICS_PORT": "metrics.port",
+}
+# Environment variable -> list of the config that it adds to, commas between items. The Helm chart tells with
+# these what only the chart knows, and what the file says stays.
+ADDITIONS = {
+    "LAUNCH_AGENT_TARGET_NAMESPACES": "runner.kubernetes.target-namespaces",
+    "LAUNCH_AGENT_PROTECTED_SECRETS": "policy.protected-secrets",
 }
 
 # Names the volume claim in which Kaniko's build contexts are kept, in place of a store.
@@ -68,9 +76,10 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
             for each in found
             if each.severity is Severity.WARNING
         )
-    value = {**normal.value, **_from_environment(env), **_from_flags(flags)}
+    value = {**_over(normal.value, _from_environment(env)), **_from_flags(flags)}
     _apply_verbose(value, flags)
     filled = schema.fill(SCHEMA, value)
+    _add_from_environment(filled, env)
     if not filled["queues"]:
         raise ConfigError(
             "no queue is named",
@@ -151,12 +160,44 @@ def _expand(text: str, home: Path) -> str:
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    known = schema.load(SCHEMA)["properties"]
+    known = {".".join(map(str, path)): part for path, part in schema.properties(SCHEMA)}
     values: dict[str, Any] = {}
     for variable, name in VARIABLES.items():
         if text := env.get(variable, "").strip():
-            values[name] = _checked(name, _typed(known[name], text), f"environment variable {variable}")
+            value = _nested(name, _typed(known[name], text))
+            values = _over(values, _checked(value, f"environment variable {variable}"))
     return values
+
+
+def _add_from_environment(filled: dict[str, Any], env: Mapping[str, str]) -> None:
+    for variable, name in ADDITIONS.items():
+        items = [item for each in env.get(variable, "").split(",") if (item := each.strip())]
+        if items:
+            _checked(_nested(name, list(dict.fromkeys(items))), f"environment variable {variable}")
+            *outer, last = name.split(".")
+            part = filled
+            for step in outer:
+                part = part[step]
+            part[last] = list(dict.fromkeys([*part[last], *items]))
+
+
+def _nested(name: str, value: Any) -> dict[str, Any]:
+    """`{"a": {"b": value}}` for `a.b`."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping laid over the other, key by key."""
+    result = dict(below)
+    for name, value in above.items():
+        lower = result.get(name)
+        result[name] = (
+            _over(lower, value) if isinstance(lower, Mapping) and isinstance(value, Mapping) else value
+        )
+    return result
 
 
 def _typed(part: Mapping[str, Any], text: str) -> Any:
@@ -172,11 +213,11 @@ def _typed(part: Mapping[str, Any], text: str) -> Any:
 def _from_flags(flags: Flags) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if flags.queues:
-        values["queues"] = _checked("queues", list(dict.fromkeys(flags.queues)), "option --queue")
+        values["queues"] = _checked({"queues": list(dict.fromkeys(flags.queues))}, "option --queue")["queues"]
     if flags.entity:
         values["entity"] = flags.entity
     if flags.max_jobs is not None:
-        values["max_jobs"] = _checked("max_jobs", flags.max_jobs, "option --max-jobs")
+        values["max_jobs"] = _checked({"max_jobs": flags.max_jobs}, "option --max-jobs")["max_jobs"]
     return values
 
 
@@ -189,8 +230,8 @@ def _apply_verbose(value: dict[str, Any], flags: Flags) -> None:
     value["log"] = log
 
 
-def _checked(name: str, value: Any, source: str) -> Any:
-    """The value, if the schema takes it for that key; ConfigError that names the source if not."""
-    found = [replace(finding, path=()) for finding in schema.findings(SCHEMA, {name: value})]
+def _checked(value: dict[str, Any], source: str) -> dict[str, Any]:
+    """The value, a part of a config, if the schema takes it; ConfigError that names the source if not."""
+    found = [replace(finding, path=()) for finding in schema.findings(SCHEMA, value)]
     stop(found, file=source)
     return value
