@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from launch_agent.cli import report
 from launch_agent.cli.lint import command
 from launch_agent.config.finding import Finding, Severity
+from launch_agent.config.judge import Kind, kind_of
 
 ROOT = Path(__file__).parents[2]
 GOOD = "queues: [gpu]\n"
@@ -139,10 +141,10 @@ def test_sarif() -> None:
 def test_every_code_has_a_rule() -> None:
     pattern = re.compile(r"\"([a-z]+-[a-z-]+|placeholder|contradiction|unreadable)\"")
     used = set()
-    for path in (ROOT / "agent/launch_agent/config").glob("*.py"):
+    for path in (ROOT / "agent/launch_agent/config").rglob("*.py"):
         used |= set(pattern.findall(path.read_text(encoding="utf-8"))) & set(report.RULES)
     assert used == set(report.RULES)
-    golden = (ROOT / "tests/golden/configs").glob("*/findings.txt")
+    golden = (ROOT / "tests/golden").glob("*/*/findings.txt")
     seen = {code for file in golden for code in re.findall(r"\[([a-z-]+)\]$", file.read_text(), re.MULTILINE)}
     assert seen <= set(report.RULES)
 
@@ -202,11 +204,134 @@ def test_the_kind_can_be_said() -> None:
     assert lint("both.yaml", "--kind", "queue-config").exit_code == 1
 
 
-def test_values_files_are_left_alone() -> None:
-    write(values="launchConfig: |\n  queues: [gpu]\nagent: {}\n")
-    result = lint("values.yaml", "--strict")
+VALUES = "launchConfig:\n  queues: [gpu]\n"
+
+
+@pytest.mark.req("CARD-9")
+@pytest.mark.parametrize("form", ["text", "json", "github", "sarif"])
+def test_values_files_have_all_formats(form: str) -> None:
+    write(values="agent: {}\nlaunchConfig: |\n  queues: [gpu]\n  max_jobs: 0\n")
+    result = lint("values.yaml", "--format", form)
+    assert result.exit_code == 1
+    place = {"text": "values.yaml:4:13:", "github": "line=4,col=13,", "json": '"line": 4,'}
+    assert place.get(form, '"startLine": 4,') in result.stdout
+
+
+@pytest.mark.req("CARD-8", "CARD-9")
+def test_merged_values_are_judged_as_one() -> None:
+    write(
+        base="launchConfig: {builder: {type: noop}}\nkanikoPvcName: a\n",
+        cluster="launchConfig: {queues: [gpu]}\n",
+    )
+    result = lint("--merge", "base.yaml", "cluster.yaml", "--strict")
+    assert result.stdout.startswith("base.yaml:2:1: warning: kanikoPvcName: it has no effect")
+    assert (result.exit_code, result.stderr) == (1, "2 files: 1 warning\n")
+    assert lint("--merge", "cluster.yaml", "base.yaml", "--strict").exit_code == 1
+
+
+def test_the_order_of_merged_files_counts() -> None:
+    write(one="launchConfig: {queues: [gpu], max_jobs: 0}\n", two="launchConfig: {max_jobs: 1}\n")
+    assert lint("--merge", "one.yaml", "two.yaml").exit_code == 0
+    assert lint("--merge", "two.yaml", "one.yaml").exit_code == 1
+
+
+@pytest.mark.req("CARD-8", "CARD-9")
+def test_each_file_over_the_bases() -> None:
+    write(
+        base="launchConfig: {max_jobs: 1}\nvolcano: true\n",
+        clusters__a=VALUES,
+        clusters__b="launchConfig: {queues: [gpu], max_jobs: 0}\n",
+        clusters__notes="some: thing\n",
+        clusters__queue="spec: {template: {}}\n",
+    )
+    result = lint("--base", "base.yaml", "clusters/a.yaml", "clusters/b.yaml")
+    assert result.exit_code == 1
+    assert [line for line in result.stdout.splitlines() if "hint" not in line] == [
+        "base.yaml:2:1: warning: volcano: 'volcano' has no effect: the chart installs no scheduler "
+        "[unused-key]",
+        "clusters/b.yaml:1:41: error: launchConfig.max_jobs: must be a whole number of at least 1, or -1 for "
+        "no limit, not 0 [wrong-value]",
+    ]
+    assert result.stderr == "3 files: 1 error, 1 warning\n"
+    assert "clusters/queue.yaml: note: " in lint("--base", "base.yaml", "clusters").stdout.replace(":1:1", "")
+
+
+def test_a_base_is_not_one_of_the_files() -> None:
+    write(base="launchConfig: {max_jobs: 1}\n", cluster=VALUES)
+    result = lint("--base", "base.yaml", "*.yaml", "--strict")
+    assert (result.exit_code, result.stderr) == (0, "2 files: no findings\n")
+
+
+def test_several_bases() -> None:
+    write(base="launchConfig: {max_jobs: 0}\n", region="launchConfig: {max_jobs: 1}\n", cluster=VALUES)
+    assert lint("--base", "base.yaml", "--base", "region.yaml", "cluster.yaml").exit_code == 0
+    assert lint("--base", "region.yaml", "--base", "base.yaml", "cluster.yaml").exit_code == 1
+
+
+@pytest.mark.parametrize("option", ["--merge", "--base=good.yaml"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "bad.yaml:2:1: error: this is not YAML"),
+        ("- 1", "bad.yaml:1:1: error: values must be a mapping"),
+    ],
+)
+def test_what_cannot_be_merged(option: str, text: str, says: str) -> None:
+    write(good=VALUES, bad=text)
+    result = lint(option, "good.yaml", "bad.yaml")
+    assert result.exit_code == 1
+    assert result.stdout.startswith(says)
+
+
+def test_what_cannot_be_read_is_not_merged() -> None:
+    write(values=VALUES)
+    for arguments in (("--merge", "values.yaml", "gone.yaml"), ("--base", "gone.yaml", "values.yaml")):
+        result = lint(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "gone.yaml: there is no such file" in result.stderr
+
+
+def test_an_empty_file_adds_nothing() -> None:
+    write(values=VALUES, empty="", comments="---\n# later\n")
+    assert lint("--merge", "values.yaml", "empty.yaml", "comments.yaml", "--strict").exit_code == 0
+
+
+def test_values_from_standard_input_are_a_layer() -> None:
+    write(base="launchConfig: {max_jobs: 0}\n")
+    result = lint("--merge", "base.yaml", "-", stdin=VALUES)
+    assert result.stdout.startswith("base.yaml:1:26: error: launchConfig.max_jobs")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--merge", "--base", "a.yaml", "b.yaml"), ("--merge", "--kind", "queue-config", "a.yaml")]
+)
+def test_options_that_exclude_each_other(arguments: tuple[str, ...]) -> None:
+    write(a=VALUES, b=VALUES)
+    assert lint(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("agent: {apiKey: ''}", Kind.CHART_VALUES),
+        ("serviceAccount: {annotations: {a: b}}", Kind.CHART_VALUES),
+        ("kanikoPvcName: a", Kind.CHART_VALUES),
+        ("agent: {sidecars: []}\nmetrics: {enabled: true}", Kind.CHART_VALUES),
+        ("metrics: {port: 1}", Kind.LAUNCH_CONFIG),
+        ("namespace: jobs", Kind.QUEUE_CONFIG),
+        ("kind: ConfigMap\ndata: {launchConfig: x}", Kind.QUEUE_CONFIG),
+        ("image: {tag: x}\nreplicaCount: 1", None),
+    ],
+)
+def test_values_are_known_by_their_keys(text: str, kind: Kind | None) -> None:
+    assert kind_of(yaml.safe_load(text)) is kind
+
+
+def test_values_of_other_charts_are_left_alone_in_folders() -> None:
+    write(a__values="serviceAccount: {name: x, roles: []}\n", b__values="agent: {sidecars: []}\n")
+    result = lint(".")
     assert result.exit_code == 0
-    assert "[not-checked]" in result.stdout
+    assert result.stdout.count("[not-checked]") == 2
 
 
 @pytest.mark.req("CARD-9")

@@ -77,6 +77,8 @@ def _unknown_keys(error: Any, path: Path) -> Iterator[Finding]:
 def _missing_keys(error: Any, path: Path) -> Iterator[Finding]:
     kind = error.instance.get("type")
     owner = repr(path[-1]) if path else "the file"
+    if path and isinstance(path[-1], int):
+        owner = "each entry"
     if isinstance(kind, str) and len(kind) <= _LONGEST_SHOWN:
         owner += f" of type {kind!r}"
     instead = error.schema.get("x-missing")

@@ -7,6 +7,7 @@ folded stands, as a whole, where it begins.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,16 @@ def read(outer: Document, path: Path, text: str) -> Embedded:
     except ConfigError as error:
         raise _outer(error, path, whole, indent) from error
     return Embedded(value=inner.value, _inner=inner, _whole=whole, _indent=indent)
+
+
+def lines(outer: Document, path: Path, text: str) -> Callable[[int], tuple[int, int]]:
+    """For the text at the path: from the number of a line of it, from 1, to line and column of the file."""
+    whole = outer.place(path)
+    header = _header(outer, path, whole[0])
+    if header is None:
+        return lambda number: whole
+    column = _indent(outer.text, header, text) + 1
+    return lambda number: (header + number, column)
 
 
 def _header(outer: Document, path: Path, first: int) -> int | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from launch_agent.errors import ConfigError
 
@@ -49,6 +50,18 @@ def dotted(path: Sequence[str | int]) -> str:
         name = part if isinstance(part, int) or part.isprintable() else repr(part)
         text += f"[{name}]" if isinstance(part, int) else f".{name}" if text else str(name)
     return text
+
+
+def follow(value: Any, path: Sequence[str | int], missing: Any = None) -> Any:
+    """What the path leads to within the value; `missing` where it leads to nothing."""
+    for part in path:
+        if isinstance(value, Mapping) and part in value:
+            value = value[str(part)]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            return missing
+    return value
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -1,17 +1,20 @@
-"""All findings about one file, whatever kind of file it is and however broken.
+"""All findings about one file, or about values files that are merged, whatever is in them and however broken.
 
 Where `load` stops at the first error, this goes on: `launch-agent lint` and editors want everything at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from launch_agent.config import document, load, placeholder, queue, schema
+from launch_agent.config.document import Document
 from launch_agent.config.finding import Finding, Severity
+from launch_agent.config.values import judge as values
+from launch_agent.config.values import recognise
 from launch_agent.errors import ConfigError
 
 
@@ -20,6 +23,7 @@ class Kind(StrEnum):
 
     LAUNCH_CONFIG = "launch-config"
     QUEUE_CONFIG = "queue-config"
+    CHART_VALUES = "chart-values"
 
 
 def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = True) -> list[Finding]:
@@ -30,16 +34,13 @@ def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = Tru
     try:
         read = document.read(data, file=file)
     except ConfigError as error:
-        return [_unreadable(error)]
+        return [unreadable(error)]
     value = read.value
-    kind = kind or kind_of(value)
-    if isinstance(value, dict) and "launchConfig" in value:
-        what = "this looks like a chart's values file; its keys are not checked"
-        return schema.placed(
-            [_not_checked(what, "check what is below launchConfig as a file of its own")], read
-        )
+    kind = kind or kind_of(value, named=named)
+    if kind is Kind.CHART_VALUES and isinstance(value, dict):
+        return values.judge([read])[file]
     if kind is None and not named:
-        return schema.placed([_not_checked("these are no keys of a launch config or queue config", "")], read)
+        return leave(read)
     if kind is not Kind.QUEUE_CONFIG or not isinstance(value, dict):
         _, found = load.examine(read)
         return _with_advice(value, found, read)
@@ -50,17 +51,39 @@ def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = Tru
     return schema.placed(found, read)
 
 
-def kind_of(value: Any) -> Kind | None:
-    """The kind by the keys; None where they are nobody's."""
+def layer(data: bytes, *, file: str) -> Document:
+    """A values file that is to be merged with others. One that says nothing adds nothing; Helm takes it too.
+    Raises ConfigError where it is no mapping."""
+    lines = (line.strip() for line in data.splitlines())
+    says_something = any(line and line != b"---" and not line.startswith(b"#") for line in lines)
+    read = document.read(data if says_something else b"{}", file=file)
+    if not isinstance(read.value, dict | None):
+        raise ConfigError("values must be a mapping of keys to values", file=file, line=1, column=1)
+    return read
+
+
+def judge_merged(layers: Sequence[Document]) -> dict[str, list[Finding]]:
+    """Every finding about the values that Helm makes of the files, by the file that the value came from."""
+    return values.judge(layers, complete=True)
+
+
+def kind_of(value: Any, *, named: bool = True) -> Kind | None:
+    """The kind by the keys; None where they are nobody's. `named` is that of `judge`."""
     if not isinstance(value, Mapping):
         return None
+    if recognise.is_values(value, named=named):
+        return Kind.CHART_VALUES
     if _launch_keys() & value.keys():
         return Kind.LAUNCH_CONFIG
+    if recognise.inner(value):
+        return Kind.CHART_VALUES
     return Kind.QUEUE_CONFIG if queue.is_wrapped(value) or queue.resource_of(value) else None
 
 
-def _not_checked(message: str, hint: str) -> Finding:
-    return Finding(severity=Severity.NOTE, code="not-checked", message=message, hint=hint)
+def leave(read: Document) -> list[Finding]:
+    """The note about a file that was found in a folder and is of none of the kinds."""
+    message = "these are no keys of a launch config, a queue config or values of the chart"
+    return schema.placed([Finding(severity=Severity.NOTE, code="not-checked", message=message)], read)
 
 
 def _launch_keys() -> frozenset[str]:
@@ -82,7 +105,8 @@ def _with_advice(value: Any, found: list[Finding], read: document.Document) -> l
     return schema.placed([*found, note], read)
 
 
-def _unreadable(error: ConfigError) -> Finding:
+def unreadable(error: ConfigError) -> Finding:
+    """The finding that a file which cannot be read amounts to."""
     return Finding(
         severity=Severity.ERROR,
         code="unreadable",

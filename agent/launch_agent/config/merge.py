@@ -2,7 +2,7 @@
 
 Helm's rule for `-f base.yaml -f cluster.yaml`: mappings are merged key by key, everything else, lists and
 null included, is replaced by the later file. A null then takes the chart's own default away (see
-`values.without_nulls`).
+`values.judge.as_helm_checks`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from functools import reduce
 from typing import Any
 
 from launch_agent.config.document import Document
-from launch_agent.config.finding import Path
+from launch_agent.config.finding import Path, follow
+
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,8 @@ def _effective(holders: Sequence[Document], path: Path) -> list[Document]:
     the mappings right below it."""
     kept: list[Document] = []
     for layer in reversed(holders):
-        there, value = _at(layer.value, path)
-        if not there:
+        value = follow(layer.value, path, _MISSING)
+        if value is _MISSING:
             continue
         if kept and not isinstance(value, dict):
             break
@@ -71,14 +73,3 @@ def _effective(holders: Sequence[Document], path: Path) -> list[Document]:
         if not isinstance(value, dict):
             break
     return kept
-
-
-def _at(value: Any, path: Path) -> tuple[bool, Any]:
-    for part in path:
-        if isinstance(value, dict) and part in value:
-            value = value[str(part)]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            return False, None
-    return True, value

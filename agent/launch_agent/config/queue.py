@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from launch_agent.config import schema
-from launch_agent.config.finding import Finding, Path, Severity, dotted
+from launch_agent.config.finding import Finding, Path, Severity, dotted, follow
 from launch_agent.spec.docker_keys import canonical
 from launch_agent.spec.policy import PROTECTED_SECRETS, docker, kubernetes
 from launch_agent.spec.policy.rules import Demand
@@ -96,14 +96,7 @@ def _resource_findings(resource: str, settings: Any) -> list[Finding]:
 
 def _is_template(settings: Any, path: Path) -> bool:
     """Whether a template variable or macro stands at the path: its value is not known yet."""
-    value = settings
-    for part in path:
-        if isinstance(value, Mapping) and part in value:
-            value = value[str(part)]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            return False
+    value = follow(settings, path)
     return isinstance(value, str) and ("{{" in value or "${" in value)
 
 

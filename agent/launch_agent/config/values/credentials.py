@@ -1,0 +1,105 @@
+"""Credentials in values files: what stands there in plain text, and what is of a form that nobody reads.
+
+No message holds a credential or a part of one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launch_agent.config.finding import Finding, Path, Severity
+from launch_agent.config.values.view import View, filled_later
+
+WARNING = Severity.WARNING
+
+# Where credentials can be written, and the value that names a Secret with them instead.
+_PLAIN: tuple[tuple[Path, str], ...] = (
+    (("agent", "apiKey"), "name a Secret that holds it in agent.apiKeySecret.name"),
+    (("gitCreds",), "name a Secret that holds it in gitCredsSecret.name"),
+    (("azureStorageAccessKey",), "name a Secret that holds it in azureStorageAccessKeySecret.name"),
+)
+# A line of Git's credential file: https://git-scm.com/docs/git-credential-store#_storage_format
+_CREDENTIAL = re.compile(r"https?://[^:@/\s]+(:[^@/\s]*)?@[^/@\s]+(/\S*)?")
+_SSH = re.compile(r"(ssh://|git@)|-----BEGIN .*PRIVATE KEY")
+_LOGIN = re.compile(r"[a-z]+://[^/@\s]*:[^/@\s]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    message: str
+    hint: str
+
+
+def run(view: View) -> None:
+    """All findings about credentials, added to the view's."""
+    for path, hint in _PLAIN:
+        if _is_plain(view.get(*path)):
+            _plain(view, path, hint)
+    for path in _secret_variables(view.get("additionalSecretEnvVars")):
+        _plain(view, path, "name a Secret that holds it in agent.extraEnvFrom")
+    for key in ("http", "https"):
+        address = view.get("proxy", key)
+        if _is_plain(address) and _LOGIN.match(address):
+            _plain(view, ("proxy", key), "name a Secret that holds it in proxy.existingSecret")
+    creds = view.get("gitCreds")
+    if isinstance(creds, str) and not filled_later(creds):
+        _git(view, creds)
+
+
+def _plain(view: View, path: Path, hint: str) -> None:
+    message = "a credential in plain text; whoever may read this file can use it"
+    view.say(WARNING, "plain-secret", path, message, hint=hint)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a credential, and not a placeholder or the mark of something that fills it in later."""
+    if not isinstance(value, str) or not value.strip() or filled_later(value):
+        return False
+    return not re.search(r"<[^<>\n]+>", value)
+
+
+def _secret_variables(given: Any) -> Iterator[Path]:
+    """Both forms: a mapping of names to values, and a list of {name, value}."""
+    root: Path = ("additionalSecretEnvVars",)
+    if isinstance(given, Mapping):
+        yield from ((*root, name) for name, value in given.items() if _is_plain(value))
+    elif isinstance(given, list):
+        for number, item in enumerate(given):
+            if isinstance(item, Mapping) and _is_plain(item.get("value")):
+                yield (*root, number, "value")
+
+
+def _git(view: View, text: str) -> None:
+    """Git passes over lines that it does not understand, without a word."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    at = view.lines(("gitCreds",)) if text.strip() else None
+    for number, line in lines:
+        wrong = _wrong_line(line) if line else None
+        if wrong is None or at is None:
+            continue
+        file, row, column = at(number)
+        view.put(
+            file,
+            Finding(
+                severity=WARNING,
+                code="wrong-value",
+                message=f"line {number} of these Git credentials {wrong.message}",
+                hint=wrong.hint,
+                path=(*view.prefix, "gitCreds"),
+                line=row,
+                column=column,
+            ),
+        )
+
+
+def _wrong_line(line: str) -> _Wrong | None:
+    if _SSH.match(line):
+        return _Wrong("is for SSH, which does not read them", "name a Secret with the key in sshAuthSecrets")
+    if line.startswith("http://"):
+        return _Wrong("sends them unencrypted", "use https:// where the server offers it")
+    if _CREDENTIAL.fullmatch(line):
+        return None
+    return _Wrong("has no effect", "write https://<user>:<token>@<host>, one a line")
