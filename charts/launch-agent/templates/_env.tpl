@@ -98,47 +98,6 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 {{- include "launch-agent.env.builds" . }}
 {{- end -}}
 
-{{- /* Proxy, certificate authorities and SSH, for the agent and the programs it starts. */ -}}
-{{- define "launch-agent.env.network" -}}
-{{- $passed := list -}}
-{{- with include "launch-agent.proxySecret" . }}
-{{- range $name := list "HTTP_PROXY" "HTTPS_PROXY" }}
-{{- range $variable := list $name (lower $name) }}
-- name: {{ $variable }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ . }}
-      key: {{ $name }}
-      optional: true
-{{- end }}
-{{- end }}
-{{- $passed = list "HTTP_PROXY" "HTTPS_PROXY" "NO_PROXY" "http_proxy" "https_proxy" "no_proxy" }}
-{{- end }}
-{{- if $passed }}
-{{- $direct := concat (.Values.proxy.noProxy | default list) (list "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") | uniq | join "," }}
-{{- range $variable := list "NO_PROXY" "no_proxy" }}
-- name: {{ $variable }}
-  value: {{ $direct | quote }}
-{{- end }}
-{{- end }}
-{{- with include "launch-agent.caConfigMap" . }}
-{{- range $variable := list "SSL_CERT_FILE" "REQUESTS_CA_BUNDLE" "CURL_CA_BUNDLE" "GIT_SSL_CAINFO" "PIP_CERT" "AWS_CA_BUNDLE" "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" "NODE_EXTRA_CA_CERTS" }}
-- name: {{ $variable }}
-  value: /etc/launch-agent/ca/ca.crt
-{{- end }}
-- name: LAUNCH_AGENT_CA_CONFIGMAP
-  value: {{ . | quote }}
-{{- end }}
-{{- if $passed }}
-- name: LAUNCH_AGENT_PASS_ON
-  value: {{ join "," $passed | quote }}
-{{- end }}
-{{- if .Values.sshAuthSecrets }}
-- name: GIT_SSH_COMMAND
-  value: ssh -F /etc/launch-agent/ssh/config
-{{- end }}
-{{- end -}}
-
 {{- /* What image builds need to know. */ -}}
 {{- define "launch-agent.env.builds" -}}
 {{- with .Values.kanikoPvcName }}

@@ -3,11 +3,11 @@
 {{- define "launch-agent.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "launch-agent.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: agent
 {{- end -}}
 
 {{- define "launch-agent.labels" -}}
 {{- $own := include "launch-agent.selectorLabels" . | fromYaml -}}
-{{- $_ := set $own "app.kubernetes.io/component" "agent" -}}
 {{- $_ := set $own "app.kubernetes.io/part-of" "launch-agent" -}}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $own "app.kubernetes.io/version" (.Chart.AppVersion | toString | trunc 63) -}}

@@ -90,7 +90,7 @@ Secrets of an agent by this form.
 {{- if $given.name -}}
 {{- printf "%s/%s" $given.name ($given.key | default "ca.crt") -}}
 {{- else if $ca.certificates | default "" | trim -}}
-{{- printf "%s-ca/ca.crt" (include "launch-agent.fullname" .) -}}
+{{- printf "%s-ca/ca.crt" (include "launch-agent.foreignName" .) -}}
 {{- end -}}
 {{- end -}}
 
