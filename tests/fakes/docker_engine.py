@@ -9,6 +9,7 @@ The private engine has no bridge and touches no firewall: containers get the net
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -125,6 +126,7 @@ def _start(folder: Path) -> str:
     host = f"unix://{folder}/docker.sock"
     if pid_of(folder):
         return host
+    _end_left_over(folder)
     for name in ("data", "exec"):
         _clean(folder / name)
     for name in ("pid", "docker.sock"):
@@ -143,6 +145,7 @@ def _start(folder: Path) -> str:
         said = (folder / "dockerd.log").read_text(errors="replace")[-2000:]
         if pid := pid_of(folder):
             os.kill(pid, signal.SIGKILL)
+        _end_left_over(folder)
         _clean(folder)
         raise NoEngine(f"dockerd was started and does not answer: {said}") from error
     return host
@@ -185,7 +188,30 @@ def _stop(folder: Path) -> None:
         os.kill(pid, signal.SIGTERM)
         # Its pid file goes some time before the process does.
         eventually(lambda: not _is_dockerd(pid), within=_STOP_SECONDS, every=0.05, what="dockerd ends")
+    _end_left_over(folder)
     _clean(folder)
+
+
+def _end_left_over(folder: Path) -> None:
+    """End what a killed engine leaves running: its containerd, and each container with its shim."""
+    ours = f"{folder}/exec/".encode()
+    # All are found before the first is killed: its children would get another parent.
+    processes = list(_processes())
+    parents = {pid for pid, command, _ in processes if ours in command}
+    for pid, _, parent in processes:
+        if pid in parents or parent in parents:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> Iterator[tuple[int, bytes, int]]:
+    """The process id, command line and parent of each process."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            yield int(path.name), (path / "cmdline").read_bytes(), parent
+        except OSError:
+            continue
 
 
 def _clean(folder: Path) -> None:
