@@ -64,7 +64,7 @@ def claim_of(lease: Lease) -> RunIdentity:
         item_id=lease.item_id,
         queue=lease.queue,
         queue_entity=lease.entity,
-        run_id=run_id_for(lease.item_id),
+        run_id=run_id_for("agent", lease.item_id),
         entity=str(lease.spec.get("entity", ENTITY)),
         project=str(lease.spec.get("project", "train")),
     )

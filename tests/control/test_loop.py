@@ -130,9 +130,9 @@ def test_a_job_goes_from_its_queue_to_the_runner(bench: Bench) -> None:
     request = bench.runner.runs["i1"].request
     assert request is not None
     assert (request.image, request.resource_args) == ("img:1", {"env": ["A=b"]})
-    assert request.identity.run_id == run_id_for("i1")
-    assert request.env["WANDB_RUN_ID"] == run_id_for("i1")
-    assert bench.queues.claimed == {"i1": run_id_for("i1")}
+    assert request.identity.run_id == run_id_for("test-agent", "i1")
+    assert request.env["WANDB_RUN_ID"] == run_id_for("test-agent", "i1")
+    assert bench.queues.claimed == {"i1": run_id_for("test-agent", "i1")}
     assert bench.journal.pending() == []
 
 

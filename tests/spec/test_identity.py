@@ -81,14 +81,18 @@ def test_an_object_that_lacks_a_label_is_not_ours(identity: RunIdentity) -> None
     assert from_labels({}) is None
 
 
-@given(TEXT)
-def test_a_run_id_is_eight_letters_and_digits_always_the_same(item: str) -> None:
-    assert re.fullmatch("[a-z0-9]{8}", run_id_for(item))
-    assert run_id_for(item) == run_id_for(item)
+@given(TEXT, TEXT)
+def test_a_run_id_is_eight_letters_and_digits_always_the_same(agent: str, item: str) -> None:
+    assert re.fullmatch("[a-z0-9]{8}", run_id_for(agent, item))
+    assert run_id_for(agent, item) == run_id_for(agent, item)
+
+
+def test_two_agents_never_claim_one_run() -> None:
+    assert run_id_for("one", "item") != run_id_for("two", "item")
 
 
 def test_run_ids_of_many_items_differ() -> None:
-    assert len({run_id_for(f"UnVuUXVldWVJdGVt{number}") for number in range(10_000)}) == 10_000
+    assert len({run_id_for("agent", f"UnVuUXVldWVJdGVt{number}") for number in range(10_000)}) == 10_000
 
 
 @given(TEXT)

@@ -95,7 +95,7 @@ class Pipeline:
             item_id=lease.item_id,
             queue=lease.queue,
             queue_entity=lease.entity,
-            run_id=str(spec.get("run_id") or run_id_for(lease.item_id)),
+            run_id=str(spec.get("run_id") or run_id_for(self._config.name, lease.item_id)),
             entity=str(spec.get("entity") or lease.entity),
             project=str(spec.get("project") or ""),
         )

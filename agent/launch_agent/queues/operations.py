@@ -49,18 +49,26 @@ def pop(entity: str, queue: str, agent_id: str) -> Root:
     )
 
 
-def ack(claim: RunIdentity) -> Root:
+def ack(claim: RunIdentity, agent_id: str = "") -> Root:
+    """`agent_id` where the server (ours) checks that the lease is the agent's own."""
+    who = ", launchAgentId: $launchAgentId" if agent_id else ""
     return Root(
-        call="ackRunQueueItem(input: {runQueueItemId: $itemId, runName: $runId}) { success }",
-        args={"itemId": ("ID!", claim.item_id), "runId": ("String!", claim.run_id)},
+        call=f"ackRunQueueItem(input: {{runQueueItemId: $itemId, runName: $runId{who}}}) {{ success }}",
+        args={
+            "itemId": ("ID!", claim.item_id),
+            "runId": ("String!", claim.run_id),
+            **({"launchAgentId": ("ID", agent_id)} if agent_id else {}),
+        },
     )
 
 
-def item(claim: RunIdentity) -> Root:
-    """Where one item is; answers `{runQueue: {runQueueItem: {state associatedRunId}}}`."""
+def item(claim: RunIdentity, *, with_agent: bool = False) -> Root:
+    """Where one item is: `{runQueue: {runQueueItem: {state associatedRunId agent {name}}}}`, the agent where it
+    is asked for, since only our server tells it."""
+    agent = " agent { name }" if with_agent else ""
     return Root(
         call="project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) {"
-        " runQueueItem(id: $itemId) { id state associatedRunId } } }",
+        f" runQueueItem(id: $itemId) {{ id state associatedRunId{agent} }} }} }}",
         args={
             "projectName": ("String!", PROJECT),
             "entityName": ("String!", claim.queue_entity),

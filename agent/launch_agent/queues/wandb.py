@@ -32,7 +32,7 @@ from launch_agent.queues import (
 from launch_agent.queues.faults import OlderServer, error_of, shorten, words
 from launch_agent.queues.files import FailureFiles
 from launch_agent.queues.graphql import ROOTS_PER_DOCUMENT, GraphQL, Root, RootAnswer
-from launch_agent.queues.registration import BRIEF, LONG_POLL, OUTCOMES, Backend, introduce
+from launch_agent.queues.registration import BRIEF, ITEM_LIST, LONG_POLL, OUTCOMES, Backend, introduce
 from launch_agent.spec.model import Lease, Notice, Outcome, RunIdentity
 from launch_agent.spec.secret import Secret
 
@@ -146,7 +146,8 @@ class WandbQueues:
 
     def ack(self, claims: Sequence[RunIdentity]) -> set[str]:
         """See QueueClient. An unconfirmed claim is looked up: its first answer may have been lost."""
-        roots = [operations.ack(claim) for claim in claims]
+        agent_id = self._registered().agent_id if self.reports_outcomes() else ""
+        roots = [operations.ack(claim, agent_id) for claim in claims]
         answers = self._graphql.batch("mutation", "ackRunQueueItem", roots, retry=_PATIENT)
         ours: set[str] = set()
         unconfirmed: list[RunIdentity] = []
@@ -242,7 +243,8 @@ class WandbQueues:
         return leases, faults, held
 
     def _claimed(self, claims: Sequence[RunIdentity]) -> set[str]:
-        roots = [operations.item(claim) for claim in claims]
+        with_agent = self._backend is not None and ITEM_LIST in self._backend.features
+        roots = [operations.item(claim, with_agent=with_agent) for claim in claims]
         answers = self._graphql.batch("query", "GetRunQueueItem", roots, retry=BRIEF)
         found: set[str] = set()
         for claim, answer in zip(claims, answers, strict=True):
@@ -251,7 +253,9 @@ class WandbQueues:
             queue = (answer.value or {}).get("runQueue") or {}
             item = queue.get("runQueueItem") or {}
             claimed = str(item.get("state", "")).upper() == ItemState.CLAIMED
-            if claimed and item.get("associatedRunId") == claim.run_id:
+            # Where a spec names its run, two agents that both held the item differ by their names alone.
+            ours = not with_agent or (item.get("agent") or {}).get("name") == claim.agent
+            if claimed and ours and item.get("associatedRunId") == claim.run_id:
                 found.add(claim.item_id)
         return found
 

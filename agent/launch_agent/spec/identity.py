@@ -21,12 +21,13 @@ _NOT_LEGAL = re.compile(r"[^a-z0-9]+")
 _LONGEST_NAME = 63
 
 
-def run_id_for(item_id: str) -> str:
+def run_id_for(agent: str, item_id: str) -> str:
     """The run id (8 lower-case letters and digits) that an item's run gets where the spec names none.
 
-    Derived from the item, so that a launch that is repeated after a crash meets its own earlier attempt.
+    Derived from the item, so that a launch that is repeated after a crash meets its own earlier attempt; and
+    from the agent's name, so that two agents which both believe to hold an item cannot claim one run.
     """
-    number = int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:8])
+    number = int.from_bytes(hashlib.sha256(f"{agent}\0{item_id}".encode()).digest()[:8])
     digits = []
     for _ in range(8):
         number, digit = divmod(number, len(_ALPHABET))

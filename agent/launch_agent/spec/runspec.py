@@ -67,7 +67,7 @@ def parse(lease: Lease) -> RunSpec:
         resume_count=_count(raw, "_resume_count"),
         overrides=Overrides(
             entry_point=entry_point,
-            args=_words(overrides, "overrides.args"),
+            args=_unquoted(overrides) if scheduler else _words(overrides, "overrides.args"),
             run_config=_mapping(overrides, "overrides.run_config"),
             files=_mapping(overrides, "overrides.files"),
             artifacts=_mapping(overrides, "overrides.artifacts"),
@@ -177,6 +177,18 @@ def _words(parent: Mapping[str, Any], path: str) -> Sequence[str]:
         if not isinstance(word, str | int | float):
             raise _wrong_type(path, "a list of texts", word)
     return tuple(str(word) for word in value)
+
+
+def _unquoted(overrides: Mapping[str, Any]) -> Sequence[str]:
+    """A scheduler's arguments as a shell would read them: the official client quotes the names of queue,
+    project and job for one, and its command takes the quotes as parts of the names."""
+    plain = []
+    for word in _words(overrides, "overrides.args"):
+        try:
+            plain.append("".join(shlex.split(word)) if word[:1] in ("'", '"') else word)
+        except ValueError:
+            plain.append(word)  # no quoting after all
+    return tuple(plain)
 
 
 def _count(raw: Mapping[str, Any], key: str) -> int:
