@@ -63,8 +63,8 @@ def ack(claim: RunIdentity, agent_id: str = "") -> Root:
 
 
 def item(claim: RunIdentity, *, with_agent: bool = False) -> Root:
-    """Where one item is: `{runQueue: {runQueueItem: {state associatedRunId agent {name}}}}`, the agent where it
-    is asked for, since only our server tells it."""
+    """Where one item is: `{runQueue: {runQueueItem: {state associatedRunId agent {name}}}}`; the agent where
+    it is asked for, since only our server tells it."""
     agent = " agent { name }" if with_agent else ""
     return Root(
         call="project(name: $projectName, entityName: $entityName) { runQueue(name: $runQueue) {"
