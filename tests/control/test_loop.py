@@ -56,6 +56,7 @@ class Bench:
     changes: dict[str, Any] = field(default_factory=dict)
     queues: MemoryQueues = field(default_factory=lambda: MemoryQueues(waiting={"q": []}))
     runner: ScriptedRunner = field(default_factory=ScriptedRunner)
+    builder: str = "noop"
     now: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class Bench:
         self.pipeline = Pipeline(
             self.config,
             queues=self.queues,
-            builder=BuilderChoice(type="noop", why="the test says so"),
+            builder=BuilderChoice(type=self.builder, why="the test says so"),
             targets=self.targets,
             tracker=self.tracker,
             reports=self.reports,
@@ -195,7 +196,17 @@ def test_what_cannot_run_is_failed_with_its_reason(bench: Bench, spec: dict[str,
     assert list(bench.runner.runs) == ["good"]
 
 
-@pytest.mark.req("JOB-7", "NOOP-3")
+@pytest.mark.req("BLD-8", "NOOP-4", "JOB-4")
+@pytest.mark.parametrize("builder", ["docker", "kaniko", "noop"])
+def test_a_ready_image_runs_whatever_the_builder(tmp_path: Path, builder: str) -> None:
+    bench = Bench(tmp_path, builder=builder)
+    with bench.journal.held():
+        bench.queues.push("q", "i1")
+        bench.round()
+        assert list(bench.runner.runs) == ["i1"]
+
+
+@pytest.mark.req("JOB-6", "JOB-7", "NOOP-3")
 def test_a_job_that_needs_a_builder_names_the_setting_and_the_agent_goes_on(bench: Bench) -> None:
     bench.queues.push("q", "code", docker={}, job="team/p/job-train:latest")
     bench.queues.push("q", "image")
