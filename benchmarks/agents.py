@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from benchmarks.figures import Figure, percentile
 from benchmarks.stand import OURS, OURS_POLLING, THEIRS, Stand, agent, stand
 
-IDLE_SECONDS = 60.0
-LATENCIES = {OURS: 40, OURS_POLLING: 40, THEIRS: 12}
+IDLE_SECONDS = 30.0
+LATENCIES = {OURS: 25, OURS_POLLING: 25, THEIRS: 12}
 LIVE_RUNS = 20
 BATCH = 100
 _THREADS = 8
 
 
 def measure() -> Iterator[Figure]:
-    """See the module. A quarter of an hour, most of it for the official agent's ten-second polls."""
+    """See the module. Some twelve minutes, much of it for the official agent's ten-second polls."""
     for subject in (OURS, OURS_POLLING, THEIRS):
         with stand() as here:
             yield from idle(here, subject)

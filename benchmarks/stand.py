@@ -48,7 +48,7 @@ class Stand:
             "project": "p",
             "resource": "local-container",
             "docker": {"docker_image": self.image},
-            # As arguments: the official agent runs no entry point that a spec brings (the image has none here).
+            # As arguments: the official agent runs no entry point that a spec brings, and the image has none.
             "overrides": {"args": ["sh", "-c", script]},
         }
         return self.backend.push(_QUEUE, spec)
