@@ -213,3 +213,26 @@ def test_any_json_is_read_or_refused_in_words(changes: dict[str, Any], over_leas
         return
     assert all((spec.entity, spec.project, spec.resource))
     assert sum(map(bool, (spec.image, spec.job, spec.scheduler))) <= 1
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (["--queue", "'q'", "--author", '"O\'Neil"'], ("--queue", "q", "--author", "O'Neil")),
+        (["--image_uri", "img:1", "--job", "it's"], ("--image_uri", "img:1", "--job", "it's")),
+        (["'not closed", "''"], ("'not closed", "")),
+    ],
+)
+def test_a_schedulers_args_lose_the_quotes_that_were_for_a_shell(
+    written: list[str], read: tuple[str, ...]
+) -> None:
+    raw = {
+        "entity": "e",
+        "project": "p",
+        "uri": "placeholder-uri-scheduler",
+        "resource": "local-process",
+        "overrides": {"entry_point": ["wandb", "scheduler", "s1"], "args": written},
+    }
+    assert parse(Lease(item_id="i", queue="q", entity="e", spec=raw)).overrides.args == read
+    raw["uri"], raw["docker"], raw["resource"] = "", {"docker_image": "img:1"}, "local-container"
+    assert parse(Lease(item_id="i", queue="q", entity="e", spec=raw)).overrides.args == tuple(written)
