@@ -13,10 +13,14 @@ from launch_agent.spec.model import Lease, Notice, Outcome, RunIdentity
 
 @dataclass
 class MemoryQueues:
-    """`down` makes every call raise QueueUnavailable; `outcomes` is what `reports_outcomes` answers."""
+    """`down` makes every call raise QueueUnavailable; `outcomes` is what `reports_outcomes` answers.
 
+    tests/fakes/test_memory_queues.py holds it to the contract of the real clients."""
+
+    entity: str = "team"
     outcomes: bool = True
     down: bool = False
+    closed: bool = False
     waiting: dict[str, list[Lease]] = field(default_factory=dict)
     leased: dict[str, Lease] = field(default_factory=dict)
     claimed: dict[str, str] = field(default_factory=dict)
@@ -31,20 +35,21 @@ class MemoryQueues:
 
     def push(self, queue: str, item_id: str, **spec: Any) -> None:
         full = {
-            "entity": "team",
+            "entity": self.entity,
             "project": "p",
             "resource": "local-container",
             "docker": {"docker_image": "img:1"},
         }
-        lease = Lease(item_id=item_id, queue=queue, entity="team", spec={**full, **spec})
+        lease = Lease(item_id=item_id, queue=queue, entity=self.entity, spec={**full, **spec})
         self.waiting.setdefault(queue, []).append(lease)
 
     def register(self, registration: Registration) -> Registered:
         self._called("register")
         missing = [queue for queue in registration.queues if queue not in self.waiting]
         if missing:
-            raise QueueError(f"no such queue: {', '.join(missing)}")
-        return Registered(agent_id="agent-1", entity=registration.entity or "team")
+            names = ", ".join(f"'{queue}'" for queue in missing)
+            raise QueueError(f"no such queue: {names}", hint=f"there are {', '.join(self.waiting)}")
+        return Registered(agent_id="agent-1", entity=registration.entity or self.entity)
 
     def heartbeat(self, status: AgentStatus) -> Directive:
         self._called("heartbeat")
@@ -53,6 +58,8 @@ class MemoryQueues:
 
     def pop(self, queues: Sequence[str], limit: int, *, wait: float = 0.0) -> Popped:
         self._called("pop")
+        if self.closed:
+            raise QueueUnavailable("the client is closed")
         leases: list[Lease] = []
         while len(leases) < limit:
             round_ = [self.waiting[queue].pop(0) for queue in queues if self.waiting.get(queue)]
@@ -61,7 +68,7 @@ class MemoryQueues:
             leases += round_
         for lease in leases[limit:]:
             self.waiting[lease.queue].insert(0, lease)
-        taken = leases[:limit]
+        taken = tuple(leases[:limit])
         self.leased.update({lease.item_id: lease for lease in taken})
         return Popped(leases=taken)
 
@@ -88,6 +95,7 @@ class MemoryQueues:
 
     def finish(self, claim: RunIdentity, outcome: Outcome) -> None:
         self._called("finish")
+        self.leased.pop(claim.item_id, None)
         self.finished.append((claim.item_id, outcome))
 
     def stop_requested(self, runs: Sequence[RunIdentity]) -> set[str]:
@@ -103,6 +111,13 @@ class MemoryQueues:
 
     def close(self) -> None:
         self.calls.append("close")
+        self.closed = True
+
+    def expire_leases(self) -> None:
+        """What was not acked goes back to the head of its queue."""
+        for lease in reversed(self.leased.values()):
+            self.waiting[lease.queue].insert(0, lease)
+        self.leased.clear()
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
