@@ -76,6 +76,7 @@ tools: system go-tools ## what the tests use and pip cannot install
 
 go-tools: $(DEV) ## helm, ct and a Kubernetes control plane, built once into the user's cache
 	@$(BIN)/python -m tools.go_tools
+	@$(BIN)/python -m tools.custom_resources
 
 system: ## Debian's part of it: installed as root on Debian or Ubuntu, named with what is left out elsewhere
 	@sh tools/system.sh
