@@ -56,7 +56,7 @@ Annotations whose change replaces the pod: hashes of what the chart makes, and o
 (`helm template` and GitOps tools see no cluster: there a rotated Secret of your own needs a restart by hand).
 */ -}}
 {{- define "launch-agent.checksums" -}}
-checksum/config: {{ include (print $.Template.BasePath "/configmap.yaml") . | sha256sum }}
+checksum/config: {{ include "launch-agent.files" . | sha256sum }}
 checksum/secrets: {{ include "launch-agent.secrets" . | sha256sum }}
 {{- with .Values.customCABundle.certificates }}
 checksum/certificates: {{ sha256sum . }}
