@@ -22,6 +22,7 @@ from launch_agent.errors import ConfigError
 # 1 MiB: a Kubernetes ConfigMap holds no more, so no config that can be deployed is longer.
 LARGEST = 1024 * 1024
 _DEEPEST = 64
+MANY = "the file holds more than one YAML document"
 # Aliases counted as often as they are used. The largest config with a use is a hundredth of it.
 _MOST_VALUES = 10_000
 
@@ -123,9 +124,7 @@ class _Builder:
         root: _Node | None = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                raise self._error(
-                    "the file holds more than one YAML document", event, "remove the line '---'"
-                )
+                raise self._error(MANY, event, "remove the line '---'")
             node = self._node(event)
             if node is None:
                 continue

@@ -34,7 +34,9 @@ def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = Tru
     try:
         read = document.read(data, file=file)
     except ConfigError as error:
-        return [unreadable(error)]
+        # Manifests often stand in one file together; none of our kinds does.
+        alone = named or error.message != document.MANY
+        return [unreadable(error)] if alone else [_not_checked(error.message)]
     value = read.value
     kind = kind or kind_of(value, named=named)
     if kind is Kind.CHART_VALUES and isinstance(value, dict):
@@ -83,7 +85,11 @@ def kind_of(value: Any, *, named: bool = True) -> Kind | None:
 def leave(read: Document) -> list[Finding]:
     """The note about a file that was found in a folder and is of none of the kinds."""
     message = "these are no keys of a launch config, a queue config or values of the chart"
-    return schema.placed([Finding(severity=Severity.NOTE, code="not-checked", message=message)], read)
+    return schema.placed([_not_checked(message)], read)
+
+
+def _not_checked(message: str) -> Finding:
+    return Finding(severity=Severity.NOTE, code="not-checked", message=message)
 
 
 def _launch_keys() -> frozenset[str]:

@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launch_agent.config import schema
-from launch_agent.config.finding import Path, Severity, dotted
+from launch_agent.config.finding import Path, Severity, dotted, follow
 from launch_agent.config.values.recognise import SCHEMA
 from launch_agent.config.values.view import View, filled_later
 
-ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
+_MISSING = object()
 _AZURE_IDENTITY = "azure.workload.identity/client-id"
 # Values for one builder only: where they stand, and what they are of use for.
 _OF_KANIKO: tuple[Path, ...] = (
@@ -118,7 +119,7 @@ def _exclusive(view: View) -> None:
 
 
 def _ssh(view: View, *, complete: bool) -> None:
-    if not _given(view, "sshAuthSecrets") or _default(view, "strictHostKeyChecking") is False:
+    if not _given(view, "sshAuthSecrets") or not _default(view, "strictHostKeyChecking"):
         return
     if _given(view, "knownHosts") or _given(view, "knownHostsConfigMap", "name"):
         return
@@ -134,9 +135,9 @@ def _ssh(view: View, *, complete: bool) -> None:
 
 def _service_account(view: View) -> None:
     account = ("serviceAccount", "name")
-    if _default(view, "serviceAccount", "create") is not False or _given(view, *account):
+    if _default(view, "serviceAccount", "create") or _given(view, *account):
         return
-    if _default(view, "rbac", "create") is not False:
+    if _default(view, "rbac", "create"):
         view.say(
             ERROR,
             "missing-key",
@@ -231,7 +232,7 @@ def _azure(view: View) -> None:
     annotations = view.get("serviceAccount", "annotations")
     if isinstance(annotations, Mapping) and annotations.get(_AZURE_IDENTITY):
         return
-    if _default(view, "serviceAccount", "create") is False:
+    if not _default(view, "serviceAccount", "create"):
         return  # the account's annotations are somebody else's
     view.say(
         WARNING,
@@ -310,9 +311,9 @@ def _given(view: View, *path: str | int) -> bool:
 
 
 def _default(view: View, *path: str) -> Any:
-    """The value at the path, or the chart's default for it."""
-    value = view.get(*path)
-    if value is not None:
+    """The value at the path, or the chart's default for it; a null takes the default away."""
+    value = follow(view.value, path, _MISSING)
+    if value is not _MISSING:
         return value
     part: Mapping[str, Any] = schema.load(SCHEMA)
     for key in path:

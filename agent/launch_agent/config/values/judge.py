@@ -69,19 +69,20 @@ def _is_config(key: str, item: Any) -> bool:
 
 
 def as_helm_checks(value: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """What Helm hands to the schema, which is a merge with the chart's own values: what is required there has
-    its default, and a null takes a default away."""
-    filled: dict[str, Any] = {key: {} for key in known.get("required", ()) if key not in value}
-    return {**filled, **_without_nulls(value, known)}
-
-
-def _without_nulls(value: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What Helm hands to the schema, which is a merge with the chart's own values: a mapping that is required
+    is there, and a null takes a default away and is gone itself."""
     parts = known.get("properties", {})
-    return {
-        key: _without_nulls(item, parts.get(key, {})) if isinstance(item, Mapping) else item
-        for key, item in value.items()
-        if item is not None or parts.get(key, {}).get("default") is None
+    result = {
+        key: as_helm_checks({}, parts[key])
+        for key in known.get("required", ())
+        if key not in value and "properties" in parts.get(key, {})
     }
+    for key, item in value.items():
+        part = parts.get(key, {})
+        if item is None and (part.get("default") is not None or "properties" in part):
+            continue
+        result[key] = as_helm_checks(item, part) if isinstance(item, Mapping) else item
+    return result
 
 
 def _config(seen: View, complete: bool) -> None:
@@ -105,16 +106,21 @@ def _config(seen: View, complete: bool) -> None:
     _, found = load.examine_value(value, claim=claim)
     for finding in found:
         if finding.code != "builder-advice" and not filled_later(follow(value, finding.path)):
-            seen.add(replace(_in_values(finding, seen), path=(seen.key, *finding.path)))
+            said = _in_values(finding, seen, complete)
+            seen.add(replace(said, path=(seen.key, *finding.path)))
     failed = any(finding.severity is Severity.ERROR for finding in found)
     if seen.config and not failed and not (seen.config.get("queues") or seen.config.get("queue")):
         _no_queue(seen, complete)
 
 
-def _in_values(finding: Finding, seen: View) -> Finding:
+def _in_values(finding: Finding, seen: View, complete: bool) -> Finding:
     """The finding in words that fit a config which is not a file, and may come from several."""
     if not finding.path:
         return replace(finding, message=finding.message.replace("the file", "the launch config", 1))
+    if finding.code == "missing-key" and not (complete or seen.is_text or finding.hint):
+        return replace(
+            finding, hint="if another values file adds it, lint them together: see --merge and --base"
+        )
     is_null = finding.code == "wrong-type" and seen.of_config(*finding.path) is None
     if is_null and not seen.is_text and len(seen.merged.layers) > 1:
         return replace(
