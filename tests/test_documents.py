@@ -71,10 +71,14 @@ def test_every_make_target_is_listed_by_help_and_can_be_planned() -> None:
 
 
 def test_the_hook_and_the_action_call_the_lint() -> None:
-    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    hook, values = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     assert hook["entry"] == "launch-agent lint"
     assert re.search(hook["files"], "clusters/a/launch-config.yaml")
     assert not re.search(hook["files"], "docs/launch-config.md")
+    assert values["entry"] == "launch-agent lint --kind chart-values"
+    for file in ("launch-agent.yaml", "clusters/eu/launch-agent-values.yml", "launch-agent/eu-1.yaml"):
+        assert re.search(values["files"], file)
+    assert not re.search(values["files"], "clusters/eu/values.yaml")
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
     script = action["runs"]["steps"][-1]["run"]
     assert 'launch-agent" lint --format github' in script

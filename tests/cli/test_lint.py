@@ -138,6 +138,22 @@ def test_sarif() -> None:
     assert "region" not in unplaced["locations"][0]["physicalLocation"]
 
 
+def test_gitlab() -> None:
+    write(bad=BAD, moved="# a line more\n" + BAD, warns=WARNS, good=GOOD)
+    rows = json.loads(lint("bad.yaml", "warns.yaml", "good.yaml", "--format", "gitlab").stdout)
+    assert {key: row for key, row in rows[0].items() if key != "fingerprint"} == {
+        "description": "max-job: there is no key 'max-job' here (did you mean 'max_jobs'?)",
+        "check_name": "unknown-key",
+        "severity": "major",
+        "location": {"path": "bad.yaml", "lines": {"begin": 2}},
+    }
+    assert [row["severity"] for row in rows] == ["major", "minor"]
+    Path("moved.yaml").rename("bad.yaml")
+    (moved,) = json.loads(lint("bad.yaml", "--format", "gitlab").stdout)
+    assert (moved["fingerprint"], moved["location"]["lines"]) == (rows[0]["fingerprint"], {"begin": 3})
+    assert lint("good.yaml", "--format", "gitlab").stdout == "[]\n"
+
+
 def test_every_code_has_a_rule() -> None:
     pattern = re.compile(r"\"([a-z]+-[a-z-]+|placeholder|contradiction|unreadable)\"")
     used = set()
@@ -208,12 +224,17 @@ VALUES = "launchConfig:\n  queues: [gpu]\n"
 
 
 @pytest.mark.req("CARD-9")
-@pytest.mark.parametrize("form", ["text", "json", "github", "sarif"])
+@pytest.mark.parametrize("form", ["text", "json", "github", "gitlab", "sarif"])
 def test_values_files_have_all_formats(form: str) -> None:
     write(values="agent: {}\nlaunchConfig: |\n  queues: [gpu]\n  max_jobs: 0\n")
     result = lint("values.yaml", "--format", form)
     assert result.exit_code == 1
-    place = {"text": "values.yaml:4:13:", "github": "line=4,col=13,", "json": '"line": 4,'}
+    place = {
+        "text": "values.yaml:4:13:",
+        "github": "line=4,col=13,",
+        "gitlab": '"begin": 4',
+        "json": '"line": 4,',
+    }
     assert place.get(form, '"startLine": 4,') in result.stdout
 
 

@@ -1,7 +1,9 @@
-"""Findings as text for people, JSON for programs, annotations for GitHub, SARIF for code scanning."""
+"""Findings as text for people, JSON for programs, annotations for GitHub, a report for GitLab, SARIF for code
+scanning."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ Findings = Mapping[str, Sequence[Finding]]
 
 _HOME = "https://github.com/launch-agent/launch-agent"
 _GITHUB_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
+_GITLAB_LEVELS = {Severity.ERROR: "major", Severity.WARNING: "minor", Severity.NOTE: "info"}
 # One line for each code of a finding; SARIF viewers show it as the rule's name.
 RULES = {
     "builder-advice": "Another builder suits this set-up better",
@@ -116,6 +119,32 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
+def _gitlab(findings: Findings) -> str:
+    """A Code Quality report: https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format.
+
+    A fingerprint is that of a finding without its line, so that GitLab knows it again when it moves.
+    """
+    rows = [
+        {
+            "description": _sentence(finding),
+            "check_name": finding.code,
+            "fingerprint": hashlib.sha256(
+                "\0".join((file, finding.code, finding.key, finding.message)).encode()
+            ).hexdigest(),
+            "severity": _GITLAB_LEVELS[finding.severity],
+            "location": {"path": str(PurePosixPath(file)), "lines": {"begin": finding.line or 1}},
+        }
+        for file, found in findings.items()
+        for finding in found
+    ]
+    return json.dumps(rows, indent=2, ensure_ascii=False)
+
+
+def _sentence(finding: Finding) -> str:
+    key = f"{finding.key}: " if finding.path else ""
+    return f"{key}{finding.message}" + (f" ({finding.hint})" if finding.hint else "")
+
+
 def _sarif(findings: Findings) -> str:
     """SARIF 2.1.0 (OASIS), one run."""
     codes = sorted({finding.code for found in findings.values() for finding in found})
@@ -161,4 +190,4 @@ def _pascal(code: str) -> str:
     return "".join(part.capitalize() for part in code.split("-"))
 
 
-FORMS = {"text": _text, "json": _json, "github": _github, "sarif": _sarif}
+FORMS = {"text": _text, "json": _json, "github": _github, "gitlab": _gitlab, "sarif": _sarif}
