@@ -30,7 +30,7 @@ def agent(backend: Backend, sandbox: WandbSandbox, target: Target) -> Iterator[N
     config = sandbox.folder / "launch-config.yaml"
     settings = {
         # An agent takes over the containers of its name; other test processes have agents on the same engine.
-        "name": sandbox.folder.name,
+        "name": f"{sandbox.folder.name}-agent",
         "entity": backend.entity,
         "queues": [queue],
         "base_url": backend.url,
