@@ -14,7 +14,7 @@ import pytest
 from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.journal import Entry, Journal
 from launch_agent.control.loop import HEARTBEAT_SECONDS, Agent, repeat
-from launch_agent.control.pipeline import Pipeline
+from launch_agent.control.pipeline import Pipeline, Ticket
 from launch_agent.control.pool import LaunchPool
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
@@ -23,7 +23,7 @@ from launch_agent.errors import QueueDenied, QueueUnavailable, RunnerError, Subm
 from launch_agent.queues import AgentStatus, Directive
 from launch_agent.runners import Runner
 from launch_agent.spec.identity import run_id_for
-from launch_agent.spec.model import RunState
+from launch_agent.spec.model import Lease, RunState
 from launch_agent.spec.policy import Policy
 from launch_agent.telemetry.metrics import Metrics
 from tests.fakes.configs import agent_config
@@ -484,3 +484,36 @@ def test_a_disk_that_takes_no_entry_claims_nothing_and_is_told_without_a_trace(
     assert bench.queues.claimed == {}
     assert "No such file or directory" in caplog.text
     assert "bug" not in caplog.text
+
+
+@pytest.mark.parametrize("where", ["resource_args", "overrides", "run_id", "anything"])
+def test_a_spec_of_any_depth_fails_alone(bench: Bench, where: str) -> None:
+    """One such item at the head of a queue must not keep the others from being taken."""
+    deep: Any = "bottom"
+    for _ in range(950):
+        deep = {"a": [deep]}
+    bench.queues.push("q", "deep", **{where: {"local-container": deep}})
+    bench.queues.push("q", "good")
+    bench.round()
+    bench.round()
+    assert "more than 100 levels deep" in bench.failures["deep"]
+    assert list(bench.runner.runs) == ["good"]
+
+
+def test_a_bug_in_the_look_at_an_item_fails_that_item_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = bench.pipeline.admit
+
+    def admit(lease: Lease) -> Ticket:
+        if lease.item_id == "bad":
+            raise ZeroDivisionError("surprise")
+        return look(lease)
+
+    monkeypatch.setattr(bench.pipeline, "admit", admit)
+    bench.queues.push("q", "bad")
+    bench.queues.push("q", "good")
+    bench.round()
+    bench.round()
+    assert "InternalError" in bench.failures["bad"]
+    assert list(bench.runner.runs) == ["good"]

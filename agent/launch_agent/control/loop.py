@@ -16,13 +16,13 @@ from functools import partial
 from launch_agent import __version__
 from launch_agent.config.model import AgentConfig, summary
 from launch_agent.control.journal import Entry, Journal
-from launch_agent.control.pipeline import Pipeline, Ticket, failure_of
+from launch_agent.control.pipeline import Pipeline, Ticket
 from launch_agent.control.pool import LaunchPool
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
 from launch_agent.errors import LaunchError, QueueDenied, QueueError
 from launch_agent.queues import AgentStatus, QueueClient, Registration
-from launch_agent.spec.model import Lease, Stage
+from launch_agent.spec.model import Lease
 from launch_agent.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Agent:
             if self._tracker.knows(item):
                 self._journal.erase(item)
                 continue
-            ticket = self._admitted(entry.lease)
+            ticket = self._pipeline.admitted(entry.lease)
             if ticket is not None:  # ours perhaps, so it is launched even where max_schedulers run
                 _log.info("the launch of item %s is taken up again", item, extra={"item": item})
                 self._unsettled.append(ticket)
@@ -129,7 +129,7 @@ class Agent:
             return 0.0  # leases that arrive after the drain began are not claimed: they go back by themselves
         tickets: list[Ticket] = []
         for lease in popped.leases:
-            ticket = self._admitted(lease)
+            ticket = self._pipeline.admitted(lease)
             if ticket is not None and self._has_room_for(ticket, tickets):
                 tickets.append(ticket)
         self._claim(tickets)
@@ -173,14 +173,6 @@ class Agent:
             room = min(room, self._config.max_jobs - self._tracker.live() - in_flight)
         self._metrics.set_room(room, self._pool.in_flight)
         return room
-
-    def _admitted(self, lease: Lease) -> Ticket | None:
-        """The lease's ticket; None where it was refused, and that is reported."""
-        try:
-            return self._pipeline.admit(lease)
-        except LaunchError as error:
-            self._pipeline.fail(self._pipeline.identify(lease), failure_of(error, Stage.AGENT))
-            return None
 
     def _has_room_for(self, ticket: Ticket, before: Sequence[Ticket]) -> bool:
         """Whether one more sweep scheduler may run; other jobs were counted when they were popped. An item

@@ -95,13 +95,14 @@ class Pipeline:
             item_id=lease.item_id,
             queue=lease.queue,
             queue_entity=lease.entity,
-            run_id=str(spec.get("run_id") or run_id_for(self._config.name, lease.item_id)),
-            entity=str(spec.get("entity") or lease.entity),
-            project=str(spec.get("project") or ""),
+            run_id=_word(spec.get("run_id")) or run_id_for(self._config.name, lease.item_id),
+            entity=_word(spec.get("entity")) or lease.entity,
+            project=_word(spec.get("project")),
         )
 
     def admit(self, lease: Lease) -> Ticket:
         """Check what can be checked without touching the world. Raises LaunchError."""
+        runspec.check_depth(lease.spec)
         schema.validate("run-spec", lease.spec)
         spec = runspec.parse(lease)
         identity = replace(self.identify(lease), kind="sweep-scheduler" if spec.scheduler else "job")
@@ -117,6 +118,19 @@ class Pipeline:
                 hint=f"'runner: {{{spec.resource}: {{enabled: true}}}}' in its config turns them on",
             )
         return Ticket(lease=lease, spec=spec, identity=identity)
+
+    def admitted(self, lease: Lease) -> Ticket | None:
+        """The lease's ticket; None where it was refused, and that is reported. Never raises: one item that
+        nobody was prepared for must not keep the others of its queue from being taken."""
+        item = lease.item_id
+        try:
+            return self.admit(lease)
+        except LaunchError as error:
+            self.fail(self.identify(lease), failure_of(error, Stage.AGENT))
+        except Exception as error:
+            _log.exception("the look at item %s met a bug in the agent", item, extra={"item": item})
+            self.fail(self.identify(lease), _bug(error, Stage.AGENT))
+        return None
 
     def launch(self, ticket: Ticket) -> None:
         """Take an acked ticket to a running run; never raises."""
@@ -243,6 +257,11 @@ class _Steps:
         since = self._clock()
         yield
         self._metrics.launch_step(name, self._clock() - since)
+
+
+def _word(value: object) -> str:
+    """A text of a spec that was not validated; empty for what is none."""
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def failure_of(error: LaunchError, stage: Stage) -> Failure:

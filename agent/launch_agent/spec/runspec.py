@@ -21,6 +21,8 @@ SCHEDULER_URI = "placeholder-uri"
 _SCHEDULER_COMMAND = ("wandb", "scheduler")
 _RESOURCE_NAMES = {"gcp-vertex": "vertex"}
 # The characters that W&B refuses in a run id, and control characters, which no environment can carry.
+# Far more than any job needs, and far less than Python's own recursion takes.
+_DEEPEST = 100
 _RUN_ID = re.compile(r"[^/\\#?%:\x00-\x1f\x7f]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -76,6 +78,21 @@ def parse(lease: Lease) -> RunSpec:
         ),
         api_key=Secret(_text(raw, "_wandb_api_key")),
     )
+
+
+def check_depth(raw: Mapping[str, Any]) -> None:
+    """Raise LaunchError for a spec that is nested so deeply that whoever walks through it would fail."""
+    here: list[Any] = [raw]
+    for _ in range(_DEEPEST):
+        here = [
+            child
+            for value in here
+            for child in (value.values() if isinstance(value, Mapping) else value)
+            if isinstance(child, Mapping | list)
+        ]
+        if not here:
+            return
+    raise LaunchError(f"the run spec is nested more than {_DEEPEST} levels deep", hint="nest it less deeply")
 
 
 def _source(raw: Mapping[str, Any]) -> tuple[str, str, bool]:
