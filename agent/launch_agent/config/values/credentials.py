@@ -24,6 +24,7 @@ _PLAIN: tuple[tuple[Path, str], ...] = (
 # A line of Git's credential file: https://git-scm.com/docs/git-credential-store#_storage_format
 _CREDENTIAL = re.compile(r"https?://[^:@/\s]+(:[^@/\s]*)?@[^/@\s]+(/\S*)?")
 _SSH = re.compile(r"(ssh://|git@)|-----BEGIN .*PRIVATE KEY")
+_SECRET_NAME = re.compile(r"(API_?KEY|ACCESS_?KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _LOGIN = re.compile(r"[a-z]+://[^/@\s]*:[^/@\s]+@")
 
 
@@ -38,8 +39,12 @@ def run(view: View) -> None:
     for path, hint in _PLAIN:
         if _is_plain(view.get(*path)):
             _plain(view, path, hint)
-    for path in _secret_variables(view.get("additionalSecretEnvVars")):
+    for path, _ in _variables(view, "additionalSecretEnvVars"):
         _plain(view, path, "name a Secret that holds it in agent.extraEnvFrom")
+    for path, name in _variables(view, "additionalEnvVars"):
+        if _SECRET_NAME.search(name):
+            hint = "name a Secret that holds it in agent.extraEnvFrom, or use additionalSecretEnvVars"
+            _plain(view, path, hint)
     for key in ("http", "https"):
         address = view.get("proxy", key)
         if _is_plain(address) and _LOGIN.match(address):
@@ -61,15 +66,16 @@ def _is_plain(value: Any) -> bool:
     return not re.search(r"<[^<>\n]+>", value)
 
 
-def _secret_variables(given: Any) -> Iterator[Path]:
-    """Both forms: a mapping of names to values, and a list of {name, value}."""
-    root: Path = ("additionalSecretEnvVars",)
+def _variables(view: View, key: str) -> Iterator[tuple[Path, str]]:
+    """Path and name of each variable with a plain value, in both forms: a mapping of names to values, and a
+    list of {name, value}."""
+    given = view.get(key)
     if isinstance(given, Mapping):
-        yield from ((*root, name) for name, value in given.items() if _is_plain(value))
+        yield from (((key, name), name) for name, value in given.items() if _is_plain(value))
     elif isinstance(given, list):
         for number, item in enumerate(given):
             if isinstance(item, Mapping) and _is_plain(item.get("value")):
-                yield (*root, number, "value")
+                yield (key, number, "value"), str(item.get("name", ""))
 
 
 def _git(view: View, text: str) -> None:

@@ -1,0 +1,160 @@
+"""Values files of any kind are judged without a crash, at the right place, and without a word of a secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch_agent.cli.report import FORMS, RULES, render
+from launch_agent.config import schema
+from launch_agent.config.finding import Finding, Path
+from launch_agent.config.judge import Kind, judge, judge_merged, layer
+from launch_agent.config.values import recognise
+
+FILE = "values.yaml"
+OPEN = {"launchConfig", "agentConfig"}
+PROPERTIES = {path: part for path, part in schema.properties("chart-values") if path[0] not in OPEN}
+
+# Texts that JSON and YAML write alike; test_document.py has the others.
+texts = st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=12)
+scalars = st.none() | st.booleans() | st.integers() | texts
+junk: st.SearchStrategy[Any] = st.one_of(
+    scalars, st.lists(scalars, max_size=2), st.dictionaries(texts, scalars | st.lists(scalars), max_size=2)
+)
+
+
+def _shapes(known: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values with the schema's keys, or junk in their place, all the way down."""
+    parts = known.get("properties", {})
+    if not parts:
+        return junk
+    # A few keys of many at a time: one example then takes a millisecond.
+    keys = {key: _shapes(part) for key, part in parts.items()}
+    chosen = st.lists(st.sampled_from(sorted(keys)), max_size=4, unique=True)
+    return junk | chosen.flatmap(lambda some: st.fixed_dictionaries({key: keys[key] for key in some}))
+
+
+some_values = _shapes(schema.load("chart-values")).filter(lambda value: isinstance(value, dict))
+
+
+def judged(value: Any) -> list[Finding]:
+    return judge(json.dumps(value, indent=1).encode(), file=FILE, kind=Kind.CHART_VALUES)
+
+
+@given(some_values)
+def test_no_values_crash_the_checks(value: dict[str, Any]) -> None:
+    text = json.dumps(value, indent=1)
+    for finding in judge(text.encode(), file=FILE, kind=Kind.CHART_VALUES):
+        assert finding.code in RULES
+        assert 1 <= finding.line <= text.count("\n") + 1
+
+
+@given(st.lists(some_values, min_size=1, max_size=3))
+def test_no_layers_crash_the_checks(values: list[dict[str, Any]]) -> None:
+    layers = [layer(json.dumps(value).encode(), file=str(number)) for number, value in enumerate(values)]
+    found = judge_merged(layers)
+    assert list(found) == [each.file for each in layers]
+    for form in FORMS:
+        render(found, form)
+
+
+@given(st.text(max_size=80), st.sampled_from(["|", ">", "'", '"', None]))
+def test_no_text_of_a_config_crashes_the_checks(text: str, style: str | None) -> None:
+    data = yaml.dump({"launchConfig": text}, default_style=style, allow_unicode=True)
+    for finding in judge(data.encode(), file=FILE):
+        assert 1 <= finding.line <= len(data.splitlines()) + 1
+
+
+def _wrong(part: dict[str, Any]) -> Any:
+    """A value that is of none of the part's types."""
+    types = [part["type"]] if isinstance(part["type"], str) else part["type"]
+    candidates: dict[str, Any] = {
+        "array": [0],
+        "object": {"a": 1},
+        "string": "a",
+        "boolean": True,
+        "number": 1.5,
+    }
+    unfit = set(types) | ({"number"} if "integer" in types else set())
+    return next(value for kind, value in candidates.items() if kind not in unfit)
+
+
+@pytest.mark.req("CARD-6", "CARD-9")
+@pytest.mark.parametrize("path", PROPERTIES, ids=".".join)
+def test_a_value_of_a_wrong_type_is_found_where_it_stands(path: Path) -> None:
+    wrong = _wrong(PROPERTIES[path])
+    value: Any = wrong
+    for key in reversed(path):
+        value = {key: value}
+    text = "# a comment\n" + json.dumps(value, indent=1)
+    found = judge(text.encode(), file=FILE, kind=Kind.CHART_VALUES)
+    (finding,) = [each for each in found if each.code == "wrong-type"]
+    assert finding.path == path
+    line = text.splitlines()[finding.line - 1]
+    assert line[finding.column - 1 :].startswith(json.dumps(wrong)[0])
+
+
+@pytest.mark.req("SEC-4")
+@given(st.from_regex(r"[a-zA-Z0-9]{20,40}", fullmatch=True), st.data())
+def test_no_report_holds_a_credential(secret: str, data: st.DataObject) -> None:
+    wraps = [str, lambda text: [text], lambda text: {"a": text}, lambda text: f"https://u:{text}@host/a b"]
+    wrap: Any = data.draw(st.sampled_from(wraps))
+    value = {
+        "agent": {"apiKey": wrap(secret)},
+        "gitCreds": wrap(secret),
+        "azureStorageAccessKey": wrap(secret),
+        "additionalSecretEnvVars": data.draw(
+            st.sampled_from([{"A": wrap(secret)}, [{"name": "A", "value": wrap(secret)}]])
+        ),
+        "proxy": {"https": wrap(secret)},
+    }
+    found = {FILE: judged(value)}
+    for form in FORMS:
+        assert secret not in render(found, form)
+
+
+@given(st.lists(st.sampled_from(["spec", "values", "agent-gpu", 0, "source"]), max_size=5))
+def test_values_are_found_wherever_they_stand(path: list[str | int]) -> None:
+    value: Any = {"launchConfig": {"queues": ["gpu"]}}
+    for part in reversed(path):
+        value = {part: value} if isinstance(part, str) else [value]
+    if isinstance(value, dict):
+        assert recognise.parts(value) == [tuple(path)]
+
+
+def test_text_that_looks_like_values_in_a_config_map_is_left_alone() -> None:
+    assert recognise.inner({"kind": "ConfigMap", "data": {"launchConfig": "x"}}) == []
+
+
+def _leaves(value: Any, path: Path = ()) -> Iterator[Path]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    else:
+        yield path
+
+
+@pytest.mark.req("CHART-13", "CHART-14")
+@given(
+    st.fixed_dictionaries(
+        {"queues": st.lists(st.text("abc", min_size=1), max_size=2, unique=True)},
+        optional={"max_jobs": junk, "builder": junk, "environment": junk, "polcy": junk},
+    )
+)
+def test_text_and_mapping_are_judged_alike(config: dict[str, Any]) -> None:
+    """But for what only a text can be: without queues for good."""
+    text = yaml.safe_dump(config, allow_unicode=True, width=10_000)
+    block = "".join(f"  {line}\n" for line in text.splitlines())
+    as_text = judge(f"launchConfig: |\n{block}".encode(), file=FILE)
+    as_mapping = judge(f"launchConfig:\n{block}".encode(), file=FILE)
+
+    def said(found: list[Finding]) -> list[tuple[Any, ...]]:
+        return [(each.line, each.column, each.key, each.message) for each in found if each.code != "no-queue"]
+
+    assert said(as_text) == said(as_mapping)
