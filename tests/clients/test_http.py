@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launch_agent.clients.http import HttpClient, HttpSettings, NoAnswer, Retry, parse_retry_after
+from launch_agent.clients.http import HttpClient, HttpSettings, NoAnswer, Response, Retry, parse_retry_after
 from launch_agent.errors import ConfigError
 from tests.fakes import fault_proxy
 from tests.fakes.eventually import eventually
@@ -314,3 +314,9 @@ def test_a_name_that_nobody_knows(client: HttpClient) -> None:
 def test_a_plain_server_behind_https_is_a_tls_error(world: FaultProxy, client: HttpClient) -> None:
     with pytest.raises(NoAnswer, match="no trusted connection"):
         client.request("GET", world.url.replace("http:", "https:"))
+
+
+def test_a_body_that_is_nested_too_deeply_is_no_json() -> None:
+    body = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(ValueError, match="too deeply"):
+        Response(status=200, headers={}, body=body).json()

@@ -75,7 +75,17 @@ def test_a_priority_out_of_range_is_refused(wire: Wire, backend: Backend, priori
     assert f"not {priority}" in answer.messages[0]
 
 
-@pytest.mark.parametrize(("spec", "said"), [("[]", "must be a map"), ("{", "is not JSON"), ('"x"', "map")])
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("[]", "must be a map"),
+        ("{", "is not JSON"),
+        ('"x"', "map"),
+        # Could be read, and then not be written into the answer to any agent's poll.
+        ('{"a":' * 970 + "1" + "}" * 970, "nested too deeply"),
+    ],
+    ids=["list", "half", "text", "deep"],
+)
 def test_a_spec_that_is_no_map_is_refused(wire: Wire, backend: Backend, spec: str, said: str) -> None:
     backend.create_queue("q", "local-container")
     query = """mutation($input: PushToRunQueueByNameInput!) {

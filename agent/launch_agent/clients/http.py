@@ -96,7 +96,10 @@ class Response:
 
     def json(self) -> Any:
         """Raises ValueError where the body is not JSON."""
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
 
     def excerpt(self, longest: int = 200) -> str:
         """The beginning of the body in one line, for an error message."""

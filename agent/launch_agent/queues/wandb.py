@@ -315,7 +315,7 @@ def _lease(value: Mapping[str, Any], queue: str, entity: str) -> Lease:
     if isinstance(spec, str):
         try:
             spec = json.loads(spec)
-        except ValueError:
+        except (ValueError, RecursionError):
             log.warning("the run spec of item %s is not JSON", value["runQueueItemId"])
     return Lease(
         item_id=str(value["runQueueItemId"]),

@@ -22,8 +22,9 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from launch_agent.config import document
-from launch_agent.errors import ConfigError
+from launch_agent.errors import ConfigError, LaunchError
 from launch_agent.server.store.rows import ResourceConfigRow
+from launch_agent.spec import runspec
 
 # The target resources. Official clients say gcp-vertex where the agent's own word is vertex.
 RESOURCES = ("local-container", "local-process", "kubernetes", "sagemaker", "gcp-vertex", "vertex")
@@ -211,6 +212,11 @@ def _as_map(value: Any, what: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ConfigError("must be a map", path=what)
+    try:
+        # What can be read once more deeply nested than this cannot always be written again.
+        runspec.check_depth(value)
+    except LaunchError as error:
+        raise ConfigError("is nested too deeply", path=what, hint=error.hint) from error
     return value
 
 
