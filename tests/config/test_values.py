@@ -29,18 +29,18 @@ junk: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-def _shapes(known: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Values with the schema's keys, or junk in their place, all the way down."""
-    parts = known.get("properties", {})
-    if not parts:
-        return junk
-    # A few keys of many at a time: one example then takes a millisecond.
-    keys = {key: _shapes(part) for key, part in parts.items()}
+def _mapping(known: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Mappings with the schema's keys, and values or junk below them. A few keys at a time: one example
+    then takes a millisecond."""
+    keys = {
+        key: junk | _mapping(part) if part.get("properties") else junk
+        for key, part in known["properties"].items()
+    }
     chosen = st.lists(st.sampled_from(sorted(keys)), max_size=4, unique=True)
-    return junk | chosen.flatmap(lambda some: st.fixed_dictionaries({key: keys[key] for key in some}))
+    return chosen.flatmap(lambda some: st.fixed_dictionaries({key: keys[key] for key in some}))
 
 
-some_values = _shapes(schema.load("chart-values")).filter(lambda value: isinstance(value, dict))
+some_values = _mapping(schema.load("chart-values"))
 
 
 def judged(value: Any) -> list[Finding]:
