@@ -166,6 +166,9 @@ def _value_lines(schema: Mapping[str, Any], indent: str) -> Iterator[str]:
             yield ""
         text = f"Older form: {part['description']}" if part.get("deprecated") else part["description"]
         yield from (f"{indent}# {line}" for line in textwrap.wrap(text, 108 - len(indent)))
+        if part.get("examples") and not part.get("default"):
+            example = textwrap.indent(_value(key, part["examples"][0]), f"{indent}#   ")
+            yield from (f"{indent}# For example:", *example.splitlines())
         if "default" not in part and "properties" in part and not _is_config(part):
             yield f"{indent}{key}:"
             yield from _value_lines(part, indent + "  ")

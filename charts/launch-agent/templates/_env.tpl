@@ -81,7 +81,7 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 - name: LAUNCH_AGENT_METRICS_PORT
   value: {{ include "launch-agent.text" .Values.metrics.port | quote }}
 - name: LAUNCH_AGENT_TARGET_NAMESPACES
-  value: {{ include "launch-agent.targetNamespaces" . | fromJsonArray | join "," | quote }}
+  value: {{ .Values.rbac.clusterWide | ternary "*" (include "launch-agent.targetNamespaces" . | fromJsonArray | join ",") | quote }}
 - name: LAUNCH_AGENT_PROTECTED_SECRETS
   value: {{ include "launch-agent.usedSecrets" . | fromJsonArray | join "," | quote }}
 {{- if gt (int .Values.agent.replicas) 1 }}
