@@ -41,7 +41,8 @@ def test_it_takes_a_job_runs_it_and_ends_when_a_user_stops_it(
     assert environment["WANDB_NAME"] == "first"
     assert environment["WANDB_LAUNCH_QUEUE_NAME"] == queue
     assert environment["WANDB_LAUNCH_TRACE_ID"] == item
-    assert backend.item(item)["state"] == "CLAIMED"
+    found = backend.item(item)
+    assert (found["state"], found["detailedState"]) == ("CLAIMED", "FINISHED")
 
     registered = _registered(backend, queue)
     assert registered["version"].startswith("wandb@")

@@ -109,6 +109,36 @@ def test_a_run_streams_its_lines_and_says_how_it_ended(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "code", "end"),
+    [
+        ("wandb@0.31.0", 0, "FINISHED"),
+        ("wandb@0.31.0", 1, "FAILED"),
+        ("launch-agent@0.1.0", 0, "CLAIMED"),
+    ],
+)
+def test_an_item_of_the_official_agent_ends_with_its_run(
+    wire: Wire, backend: Backend, version: str, code: int, end: str
+) -> None:
+    """It reports failures only; an agent of ours tells every end itself, once its container has ended."""
+    backend.create_queue("q", "local-container")
+    item = backend.push("q", {"project": "p"})
+    queue = wire.graphql('{ project(name: "model-registry", entityName: "team") { runQueues { id } } }').data[
+        "project"
+    ]["runQueues"][0]["id"]
+    where = {"entityName": "team", "projectName": "model-registry"}
+    agent = wire.mutate(
+        "createLaunchAgent", "launchAgentId", **where, runQueues=[queue], hostname="h", version=version
+    )["launchAgentId"]
+    wire.mutate("popFromRunQueue", "runQueueItemId", **where, queueName="q", launchAgentId=agent)
+    backend.ack(item, "aaaaaaaa")
+    _upsert(wire)
+    _stream(wire, {"complete": True, "exitcode": code})
+    found = backend.item(item)
+    assert found["detailedState"] == end
+    assert found["state"] in ("CLAIMED", "FAILED")
+
+
+@pytest.mark.parametrize(
     "body", [b"{", b"[]", b'{"files": {"output.log": 3}}', b'{"files": {"output.log": {"offset": -1}}}']
 )
 def test_a_stream_that_is_none_is_refused(wire: Wire, body: bytes) -> None:

@@ -11,9 +11,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from launch_agent.server.http import Problem, authenticate, body_of, chunks_of, state_of
 from launch_agent.server.store import files as file_store
+from launch_agent.server.store import items as item_store
 from launch_agent.server.store import queues as queue_store
 from launch_agent.server.store import runs as run_store
-from launch_agent.server.store.rows import Viewer
+from launch_agent.server.store.rows import ItemState, Viewer
 
 # File names of the stream, and what we call the lines that they carry.
 _STREAMS = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "output.log": "output"}
@@ -117,6 +118,8 @@ def _store_stream(request: Request, viewer: Viewer, told: dict[str, Any]) -> boo
             code = told.get("exitcode")
             columns["exit_code"] = code if isinstance(code, int) else None
             columns["state"] = "finished" if code == 0 else "failed"
+            end = ItemState.FINISHED if code == 0 else ItemState.STOPPED if run.stopped else ItemState.FAILED
+            item_store.end_with_run(connection, run.id, end, now)
         elif run.initialised:
             columns.update(state="running", exit_code=None)
         run_store.update(connection, run, now=now, **columns)

@@ -21,6 +21,7 @@ from launch_agent.server.store.ids import new_id
 from launch_agent.server.store.rows import ItemRow, ItemState, NoteRow, Prioritization, QueueRow
 
 _items = tables.items
+_agents = tables.agents
 _notes = tables.item_notes
 _COLUMNS = [column for column in _items.c if column.name != "mutation_id"]
 
@@ -187,6 +188,23 @@ def end(connection: Connection, item_id: str, state: ItemState, now: float) -> b
         return True
     item = find(connection, item_id)
     return item is not None and item.state is state
+
+
+def end_with_run(connection: Connection, run_id: str, state: ItemState, now: float) -> None:
+    """Bring a claimed item to its run's end, where its agent tells no ends but failures: the official one.
+
+    An agent of ours reports more, and later: its container may fail after the run has said good-bye.
+    """
+    official = sa.select(_agents.c.id).where(~_agents.c.version.startswith("launch-agent@"))
+    connection.execute(
+        sa.update(_items)
+        .where(
+            _items.c.run_id == run_id,
+            _items.c.state == ItemState.CLAIMED.value,
+            _items.c.agent_id.in_(official),
+        )
+        .values(state=state.value, ended_at=now)
+    )
 
 
 def request_stop(connection: Connection, item_id: str, now: float) -> ItemRow | None:
