@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,13 @@ from launch_agent.control.pool import LaunchPool
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
-from launch_agent.errors import QueueDenied, QueueUnavailable, RunnerError, SubmitRejected
+from launch_agent.errors import (
+    QueueDenied,
+    QueueUnavailable,
+    RegistryUnreachable,
+    RunnerError,
+    SubmitRejected,
+)
 from launch_agent.queues import AgentStatus, Directive
 from launch_agent.runners import Runner
 from launch_agent.spec.identity import run_id_for
@@ -246,6 +253,19 @@ def test_a_target_that_restarts_fails_no_job(bench: Bench, monkeypatch: pytest.M
     assert list(bench.runner.runs) == ["i1"]
     assert [item for item, _ in bench.queues.warnings] == ["i1"]
     assert "the engine does not answer" in bench.queues.warnings[0][1].message
+
+
+def test_a_registry_that_stays_away_holds_no_slot_for_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch_agent.control.pipeline._FIRST_PAUSE", 0.001)
+    bench.pipeline._clock = itertools.count(0.0, 60.0).__next__  # every look at the clock is a minute later
+    bench.runner.errors = [RegistryUnreachable("no such host", retryable=True)] * 20
+    bench.queues.push("q", "i1")
+    bench.round()
+    bench.round()
+    assert bench.failures["i1"].startswith("RegistryUnreachable: ")
+    assert 3 < bench.runner.submits < 9
 
 
 def test_a_lost_lease_is_dropped_and_not_reported(bench: Bench) -> None:

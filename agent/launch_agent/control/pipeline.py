@@ -22,7 +22,7 @@ from launch_agent.control.journal import Journal
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
-from launch_agent.errors import ConfigError, LaunchError, QueueError, Refused
+from launch_agent.errors import ConfigError, LaunchError, QueueError, Refused, RegistryUnreachable
 from launch_agent.queues import QueueClient
 from launch_agent.runners import Run, Runner
 from launch_agent.sources.image import ready_image
@@ -46,6 +46,9 @@ from launch_agent.telemetry.metrics import Metrics
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
+# Seconds for which an image's registry may be away. An engine that is away is so for all jobs, and waiting
+# loses nothing; a name with a typing error in it would hold a slot for as long as a start may take.
+_REGISTRY_PATIENCE = 300.0
 # The longest text of a failure's log that is kept; a traceback or log tail beyond it helps nobody.
 _LONGEST_LOG = 200_000
 
@@ -220,6 +223,8 @@ class Pipeline:
             try:
                 return submit()
             except LaunchError as error:
+                if isinstance(error, RegistryUnreachable):
+                    patience = min(patience, _REGISTRY_PATIENCE)
                 if not error.retryable or self._clock() - since > patience:
                     raise
                 _log.warning("item %s cannot be started yet: %s", identity.item_id, error.message)
