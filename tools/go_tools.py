@@ -77,6 +77,14 @@ TOOLS = (
         without=_CHART,
     ),
     Tool(
+        name="helm3",
+        module="helm3",
+        package="helm.sh/helm/v3/cmd/helm",
+        versioned="helm.sh/helm/v3",
+        stamps=("helm.sh/helm/v3/internal/version.version=v{version}",),
+        without="the tests of the chart with Helm 3",
+    ),
+    Tool(
         name="untt",
         module="helm-unittest",
         package="github.com/helm-unittest/helm-unittest/cmd/helm-unittest",

@@ -1,0 +1,333 @@
+"""A Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager on loopback ports.
+
+It has no node: objects are checked, stored, owned and collected by the real thing, and pods stay pending.
+
+One control plane serves all test processes of a user on this machine, as the Docker engine of
+`tests.fakes.docker_engine` does: each holds a shared lock while it uses it, and who is alone at its end stops
+it. Locks go with their process, so a session that is killed leaves a control plane that the next one uses and
+stops.
+
+All that it keeps is in one temporary folder: certificates of an authority of its own, etcd's data, the logs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import urllib3
+import yaml
+
+from tests.fakes.docker_engine import locked
+from tests.fakes.eventually import eventually
+from tests.fakes.kube import ApiError, Kube
+from tools import custom_resources, go_tools
+
+# Three seconds on a machine that has nothing else to do; tests run on ones that have.
+_START_SECONDS = 90.0
+_STOP_SECONDS = 20.0
+_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+
+
+class NoCluster(Exception):
+    """Why there is no cluster for the tests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """`kubeconfig` is an administrator's; `kube` is a client with the same rights."""
+
+    folder: Path
+    kubeconfig: Path
+    version: str
+    kube: Kube
+
+
+@contextmanager
+def control_plane() -> Iterator[Cluster]:
+    """The cluster, for as long as the block runs. Raises NoCluster where it cannot run.
+
+    LAUNCH_AGENT_TEST_KUBERNETES names another version than the pinned one (`make test-kubernetes`).
+    """
+    version = os.environ.get("LAUNCH_AGENT_TEST_KUBERNETES", "")
+    programs = _programs(version)
+    folder = Path(tempfile.gettempdir(), f"launch-agent-cluster-{os.getuid()}{version and f'-{version}'}")
+    with _shared(folder, programs) as url:
+        kube = _client(folder, url)
+        try:
+            told = kube.call("GET", "/version")["gitVersion"].removeprefix("v")
+            yield Cluster(folder=folder, kubeconfig=folder / "admin.kubeconfig", version=told, kube=kube)
+        finally:
+            kube.close()
+
+
+def _programs(version: str) -> dict[str, Path]:
+    if not sys.platform.startswith("linux"):
+        raise NoCluster("a Kubernetes control plane of our own needs Linux")
+    if shutil.which("openssl") is None:
+        raise NoCluster("makes the cluster's certificates by openssl, which is not installed")
+    found = {}
+    for tool in go_tools.TOOLS:
+        if tool.name in _PROGRAMS:
+            other = version and tool.module == "kubernetes"
+            home = go_tools.kubernetes_home(version) if other else go_tools.home()
+            found[tool.name] = go_tools.program(tool, home)
+    if missing := [name for name, path in found.items() if not path.exists()]:
+        raise NoCluster(f"{missing[0]} is not built (`make tools`)")
+    if not custom_resources.home().exists():
+        raise NoCluster("the definitions of custom resources are not there (`make tools`)")
+    return found
+
+
+@contextmanager
+def _shared(folder: Path, programs: dict[str, Path]) -> Iterator[str]:
+    """The API server's address, for as long as somebody uses it."""
+    lock = folder.with_name(f"{folder.name}.lock")
+    with locked(lock):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        users = os.open(folder / "users", os.O_CREAT | os.O_RDONLY, 0o600)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            url = _start(folder, programs)
+        except BaseException:
+            _stop(folder)
+            os.close(users)
+            raise
+    try:
+        yield url
+    finally:
+        with locked(lock):
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # another process still uses the cluster, and will be the one to stop it
+            else:
+                _stop(folder)
+            os.close(users)
+
+
+def _start(folder: Path, programs: dict[str, Path]) -> str:
+    """Start what does not run. Raises NoCluster with the end of a log where it does not come up."""
+    ports = folder / "ports.json"
+    if ports.exists() and all(_pid(folder, name) for name in _PROGRAMS):
+        return f"https://127.0.0.1:{json.loads(ports.read_text())['api']}"
+    _stop_processes(folder)
+    _empty(folder)
+    free = _free_ports("api", "etcd", "peers", "manager")
+    ports.write_text(json.dumps(free))
+    url = f"https://127.0.0.1:{free['api']}"
+    certificates(folder, url)
+    try:
+        for name in _PROGRAMS[:2]:
+            _spawn(folder, name, programs[name], _flags(name, folder, free))
+        kube = _client(folder, url)
+        _wait(folder, lambda: _is_ready(kube), "the API server is ready")
+        name = _PROGRAMS[2]
+        _spawn(folder, name, programs[name], _flags(name, folder, free))
+        _wait(
+            folder,
+            lambda: kube.get("v1", "ServiceAccount", "default", "default"),
+            "the default service account is there",
+        )
+        _define(folder, kube)
+        kube.close()
+    except AssertionError as error:
+        raise NoCluster(
+            f"the control plane was started and did not come up: {_last_words(folder)}"
+        ) from error
+    return url
+
+
+def _define(folder: Path, kube: Kube) -> None:
+    """Make the kinds of the Prometheus operator known."""
+    for file in sorted(custom_resources.home().iterdir()):
+        kube.create(yaml.safe_load(file.read_text(encoding="utf-8")))
+    _wait(folder, lambda: _knows(kube), "the custom resources are served")
+
+
+def _knows(kube: Kube) -> bool:
+    try:
+        return bool(kube.path("monitoring.coreos.com/v1", "PodMonitor"))
+    except LookupError:
+        return False
+
+
+def _wait(folder: Path, probe: Callable[[], object], what: str) -> None:
+    def check() -> object:
+        if dead := [
+            name for name in _PROGRAMS if (folder / f"{name}.pid").exists() and not _pid(folder, name)
+        ]:
+            raise NoCluster(f"{dead[0]} ended: {_last_words(folder, dead[0])}")
+        return probe()
+
+    eventually(check, within=_START_SECONDS, every=0.2, what=what)
+
+
+def _last_words(folder: Path, *names: str) -> str:
+    logs = [folder / f"{name}.log" for name in names or _PROGRAMS]
+    return "\n".join(log.read_text(errors="replace")[-1000:] for log in logs if log.exists())
+
+
+def _is_ready(kube: Kube) -> bool:
+    try:
+        return bool(kube.call("GET", "/readyz") == "ok")
+    except (ApiError, urllib3.exceptions.HTTPError):
+        return False
+
+
+def _client(folder: Path, url: str) -> Kube:
+    return Kube(
+        url=url, authority=folder / "ca.crt", certificate=(folder / "admin.crt", folder / "admin.key")
+    )
+
+
+def _flags(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
+    etcd = f"http://127.0.0.1:{ports['etcd']}"
+    if name == "etcd":
+        return [
+            f"--data-dir={folder}/etcd", f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}",
+            f"--listen-peer-urls=http://127.0.0.1:{ports['peers']}", "--unsafe-no-fsync", "--log-level=error",
+        ]  # fmt: skip
+    if name == "kube-apiserver":
+        return [
+            f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none", f"--secure-port={ports['api']}",
+            f"--tls-cert-file={folder}/apiserver.crt", f"--tls-private-key-file={folder}/apiserver.key",
+            f"--client-ca-file={folder}/ca.crt", f"--service-account-key-file={folder}/sa.pub",
+            f"--service-account-signing-key-file={folder}/sa.key",
+            "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.96.0.0/16", "--shutdown-delay-duration=0s",
+        ]  # fmt: skip
+    config = f"{folder}/manager.kubeconfig"
+    return [
+        f"--kubeconfig={config}",
+        f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}",
+        f"--service-account-private-key-file={folder}/sa.key", f"--root-ca-file={folder}/ca.crt",
+        "--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1",
+        f"--secure-port={ports['manager']}", f"--cert-dir={folder}/manager",
+    ]  # fmt: skip
+
+
+def _spawn(folder: Path, name: str, program: Path, flags: list[str]) -> None:
+    """Nobody's child (setsid -f), so it may outlive the test process that started it."""
+    script = 'echo $$ >"$0"; exec "$@"'
+    command = ["setsid", "-f", "sh", "-c", script, str(folder / f"{name}.pid"), str(program), *flags]
+    with (folder / f"{name}.log").open("wb") as log:
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, check=True, timeout=10
+        )
+
+
+def _free_ports(*names: str) -> dict[str, int]:
+    """A free port for each name; all are held until all are found, so they differ."""
+    held = {name: socket.socket() for name in names}
+    for each in held.values():
+        each.bind(("127.0.0.1", 0))
+    ports = {name: each.getsockname()[1] for name, each in held.items()}
+    for each in held.values():
+        each.close()
+    return ports
+
+
+def certificates(folder: Path, url: str) -> None:
+    """An authority, what it signs, the key pair of service account tokens, and two kubeconfigs."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+
+    def signed(name: str, subject: str, extension: str = "") -> None:
+        openssl("req", *_new_key(name), "-out", f"{name}.csr", "-subj", subject)
+        (folder / f"{name}.ext").write_text(extension)
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+            "-days", "30", "-extfile", f"{name}.ext", "-out", f"{name}.crt",
+        )  # fmt: skip
+
+    openssl("req", "-x509", *_new_key("ca"), "-out", "ca.crt", "-days", "30", "-subj", "/CN=tests")
+    names = "IP:127.0.0.1,IP:10.96.0.1,DNS:localhost,DNS:kubernetes.default.svc"
+    signed("apiserver", "/CN=kube-apiserver", f"subjectAltName={names}")
+    signed("admin", "/O=system:masters/CN=admin")
+    signed("manager", "/CN=system:kube-controller-manager")
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "sa.key")
+    openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+    for user in ("admin", "manager"):
+        (folder / f"{user}.kubeconfig").write_text(_kubeconfig(folder, url, user))
+
+
+def _new_key(name: str) -> list[str]:
+    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
+
+
+def _kubeconfig(folder: Path, url: str, user: str) -> str:
+    """JSON, which is YAML."""
+    account = {"client-certificate": f"{folder}/{user}.crt", "client-key": f"{folder}/{user}.key"}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {"name": "tests", "cluster": {"server": url, "certificate-authority": f"{folder}/ca.crt"}}
+            ],
+            "users": [{"name": user, "user": account}],
+            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user}}],
+            "current-context": "tests",
+        }
+    )
+
+
+def _pid(folder: Path, name: str) -> int:
+    """A process's id; 0 where it does not run, or the number was given to another one later."""
+    try:
+        pid = int((folder / f"{name}.pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return 0
+    # Before its exec it is the shell that was given the program's name; a zombie has no command line.
+    return pid if name.encode() in command else 0
+
+
+def _stop_processes(folder: Path) -> None:
+    """End them in the order in which nobody misses another, and those that do not go by force."""
+    for name in reversed(_PROGRAMS):
+        pid = _pid(folder, name)
+        if not pid:
+            continue
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(pid, sign)
+            if _has_ended(folder, name):
+                break
+
+
+def _has_ended(folder: Path, name: str) -> bool:
+    try:
+        eventually(lambda: not _pid(folder, name), within=_STOP_SECONDS, every=0.05)
+    except AssertionError:
+        return False
+    return True
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a stopped cluster leaves, but for the file that its users lock."""
+    for path in folder.iterdir():
+        if path.name == "users":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _stop(folder: Path) -> None:
+    _stop_processes(folder)
+    shutil.rmtree(folder, ignore_errors=True)
