@@ -220,7 +220,7 @@ def test_the_kind_can_be_said() -> None:
     assert lint("both.yaml", "--kind", "queue-config").exit_code == 1
 
 
-VALUES = "launchConfig:\n  queues: [gpu]\n"
+VALUES = "agent: {apiKeySecret: {name: wandb}}\nlaunchConfig:\n  queues: [gpu]\n"
 
 
 @pytest.mark.req("CARD-9")
@@ -241,7 +241,7 @@ def test_values_files_have_all_formats(form: str) -> None:
 @pytest.mark.req("CARD-8", "CARD-9")
 def test_merged_values_are_judged_as_one() -> None:
     write(
-        base="launchConfig: {builder: {type: noop}}\nkanikoPvcName: a\n",
+        base="launchConfig: {builder: {type: noop}}\nkanikoPvcName: a\nagent: {apiKeySecret: {name: w}}\n",
         cluster="launchConfig: {queues: [gpu]}\n",
     )
     result = lint("--merge", "base.yaml", "cluster.yaml", "--strict")
@@ -259,7 +259,7 @@ def test_the_order_of_merged_files_counts() -> None:
 @pytest.mark.req("CARD-8", "CARD-9")
 def test_each_file_over_the_bases() -> None:
     write(
-        base="launchConfig: {max_jobs: 1}\nvolcano: true\n",
+        base="launchConfig: {max_jobs: 1}\nvolcano: true\nagent: {apiKeySecret: {name: w}}\n",
         clusters__a=VALUES,
         clusters__b="launchConfig: {queues: [gpu], max_jobs: 0}\n",
         clusters__notes="some: thing\n",

@@ -40,6 +40,7 @@ RULES = {
     "said-twice": "One thing is said in two places",
     "tag-ignored": "A tag has no effect here",
     "too-many": "There is more to say than is shown",
+    "unknown-host": "A server need not show who it is",
     "unknown-key": "There is no such key",
     "unknown-kind": "The file is of no known kind",
     "unreadable": "The file cannot be read",

@@ -119,7 +119,16 @@ def _exclusive(view: View) -> None:
 
 
 def _ssh(view: View, *, complete: bool) -> None:
-    if not _given(view, "sshAuthSecrets") or not _default(view, "strictHostKeyChecking"):
+    if not _given(view, "sshAuthSecrets"):
+        return
+    if not _default(view, "strictHostKeyChecking"):
+        view.say(
+            WARNING,
+            "unknown-host",
+            ("strictHostKeyChecking",),
+            "whoever answers for a Git server is trusted",
+            hint="put the checked output of ssh-keyscan into knownHosts, and leave this out",
+        )
         return
     if _given(view, "knownHosts") or _given(view, "knownHostsConfigMap", "name"):
         return

@@ -13,7 +13,7 @@ from typing import Any
 from launch_agent.config.finding import Finding, Path, Severity
 from launch_agent.config.values.view import View, filled_later
 
-WARNING = Severity.WARNING
+ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 # Where credentials can be written, and the value that names a Secret with them instead.
 _PLAIN: tuple[tuple[Path, str], ...] = (
@@ -36,6 +36,7 @@ class _Wrong:
 
 def run(view: View) -> None:
     """All findings about credentials, added to the view's."""
+    _api_key(view)
     for path, hint in _PLAIN:
         if _is_plain(view.get(*path)):
             _plain(view, path, hint)
@@ -52,6 +53,28 @@ def run(view: View) -> None:
     creds = view.get("gitCreds")
     if isinstance(creds, str) and not filled_later(creds):
         _git(view, creds)
+
+
+def _api_key(view: View) -> None:
+    key = view.get("agent", "apiKey")
+    if isinstance(key, str) and len(key.split()) > 1 and not filled_later(key) and "<" not in key:
+        view.say(
+            ERROR,
+            "wrong-value",
+            ("agent", "apiKey"),
+            "it holds white space, which no API key does",
+            hint="copy it again",
+        )
+    named = view.get("agent", "apiKeySecret", "name") or view.get("agent", "useExternalWandbSecret")
+    if view.key and not key and not named:
+        view.say(
+            NOTE,
+            "no-credentials",
+            ("agent", "apiKey"),
+            "there is no API key, and the chart does not install without one",
+            hint="name its Secret in agent.apiKeySecret.name, or give it with --set agent.apiKey=…",
+            at_key=True,
+        )
 
 
 def _plain(view: View, path: Path, hint: str) -> None:
