@@ -216,16 +216,16 @@ class Pipeline:
     def _until_reachable(self, submit: Callable[[], Run], identity: RunIdentity) -> Run:
         """Repeat while the target resource cannot be reached: an engine that restarts must not fail a queue
         full of jobs. The launch keeps its slot, so that the agent takes no more than it can start."""
-        patience = self._config.start_timeout or float("inf")
-        since = self._clock()
+        give_up = self._clock() + (self._config.start_timeout or float("inf"))
         pause = _FIRST_PAUSE
         while True:
             try:
                 return submit()
             except LaunchError as error:
+                now = self._clock()
                 if isinstance(error, RegistryUnreachable):
-                    patience = min(patience, _REGISTRY_PATIENCE)
-                if not error.retryable or self._clock() - since > patience:
+                    give_up = min(give_up, now + _REGISTRY_PATIENCE)
+                if not error.retryable or now > give_up:
                     raise
                 _log.warning("item %s cannot be started yet: %s", identity.item_id, error.message)
                 if pause == _FIRST_PAUSE:
