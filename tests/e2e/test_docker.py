@@ -168,7 +168,6 @@ def test_a_silent_container_is_stopped(site: Site, agent: Agent, queue: str) -> 
     assert not agent.container(item)["State"]["Running"]
 
 
-@pytest.mark.req("SEC-4")
 def test_the_key_is_in_the_runs_own_container_and_nowhere_else(site: Site, agent: Agent, queue: str) -> None:
     key = site.server.api_key
     item = site.push(queue, "sh", "-c", WAITS)
@@ -237,6 +236,7 @@ def test_containers_outlive_their_agent_are_adopted_and_count(site: Site) -> Non
     assert times[0] <= times[1], "the second began while the first, which was adopted, still ran"
 
 
+@pytest.mark.req("AGT-6", "CFG-4")
 def test_no_more_than_max_jobs_run_at_once(site: Site) -> None:
     queue = site.queue()
     items = [site.push(queue, "sh", "-c", "sleep 0.5") for _ in range(6)]
