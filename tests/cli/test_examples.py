@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ def content(file: Path) -> Any:
 
 SHOWS = {
     "aks-access-key": pytest.mark.req("CHART-24", "KAN-29"),
-    "aks-workload-identity": pytest.mark.req("CHART-20", "CON-11", "SEC-6"),
-    "eks-kaniko": pytest.mark.req("CON-16"),
-    "gke-kaniko": pytest.mark.req("CHART-20", "SEC-6"),
-    "git-ssh": pytest.mark.req("CON-14", "GIT-2", "GIT-3"),
+    "aks-workload-identity": pytest.mark.req("CHART-20", "CON-11", "KAN-23", "SEC-6"),
+    "eks-kaniko": pytest.mark.req("CON-16", "KAN-23"),
+    "gke-kaniko": pytest.mark.req("CHART-20", "KAN-23", "SEC-6"),
+    "git-ssh": pytest.mark.req("CON-14", "GIT-2", "GIT-3", "GIT-7"),
     "on-premises": pytest.mark.req("CHART-11"),
 }
 
@@ -68,6 +69,19 @@ def test_helmfile_and_argo_lay_the_same_files_over_each_other() -> None:
         f"${values['ref']}/clusters/base.yaml",
         f"${values['ref']}/clusters/{{{{ .name }}}}.yaml",
     ]
+
+
+def test_every_values_file_is_listed() -> None:
+    listed = re.findall(r"\]\((values/[^)]+)\)", (EXAMPLES / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(f"values/{file.name}" for file in [*VALUES, MANY])
+
+
+@pytest.mark.req("GIT-7")
+def test_both_ways_of_git_credentials_are_shown() -> None:
+    assert content(EXAMPLES / "values" / "git-ssh.yaml")["sshAuthSecrets"][0]["host"] == "github.com"
+    https = (EXAMPLES / "values" / "on-premises.yaml").read_text(encoding="utf-8")
+    assert "https://user:token@" in https
+    assert content(EXAMPLES / "values" / "on-premises.yaml")["gitCredsSecret"]["name"]
 
 
 def test_no_example_has_a_credential() -> None:

@@ -100,6 +100,11 @@ def test_a_value_of_a_wrong_type_is_found_where_it_stands(path: Path) -> None:
     assert line[finding.column - 1 :].startswith(json.dumps(wrong)[0])
 
 
+@pytest.mark.req("SEC-1")
+def test_the_key_of_a_service_account_is_recommended() -> None:
+    assert "service account is best" in PROPERTIES["agent", "apiKey"]["description"]
+
+
 @pytest.mark.req("SEC-4")
 @given(st.from_regex(r"[a-zA-Z0-9]{20,40}", fullmatch=True), st.data())
 def test_no_report_holds_a_credential(secret: str, data: st.DataObject) -> None:

@@ -1,0 +1,92 @@
+"""What the linter says of values files is what Helm does with them."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launch_agent.config.document import read
+from launch_agent.config.finding import Severity
+from launch_agent.config.judge import judge_merged, layer
+from launch_agent.config.merge import merge
+from tests.chart.files import CASES, ROOT, Case
+from tests.fakes.helm import CHART, Helm, HelmFailed
+
+GOLDEN = ROOT / "tests" / "golden" / "values"
+# Below another chart or another program's object, or to be decrypted first: no values of Helm's own.
+NOT_HELMS = {"note-encrypted-text", "ok-encrypted", "ok-flux", "ok-parent-chart"}
+TEXTS = {"launchConfig", "agentConfig"}
+KEY = ("--set", "agent.apiKey=0123456789")
+
+
+def golden() -> list[Case]:
+    folders = sorted(each for each in GOLDEN.iterdir() if each.name not in NOT_HELMS)
+    return [Case(name=each.name, files=tuple(sorted(each.glob("*.yaml")))) for each in folders]
+
+
+@pytest.mark.req("CARD-6", "CARD-9")
+@pytest.mark.parametrize("case", [*CASES, *golden()], ids=lambda case: case.name)
+def test_what_helm_refuses_is_an_error(helm: Helm, case: Case) -> None:
+    """And what has no error installs, with the API key on the command line where lint misses one."""
+    found = judge_merged([layer(file.read_bytes(), file=file.name) for file in case.files])
+    every = list(chain.from_iterable(found.values()))
+    errors = [each for each in every if each.severity is Severity.ERROR]
+    key = KEY if any("no API key" in each.message for each in every) else ()
+    refused = ""
+    try:
+        helm.run("template", "gpu", CHART, *case.flags(), *key)
+    except HelmFailed as error:
+        refused = str(error)
+    if refused:
+        assert errors or [each for each in every if each.code == "no-config"], refused
+        return
+    # Only linter and agent check the text of a launch config in full, and placeholders wherever they are.
+    unexplained = [each for each in errors if each.path[0] not in TEXTS and each.code != "placeholder"]
+    assert unexplained == []
+
+
+keys = st.sampled_from("abcd")
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.integers(0, 3) | st.lists(st.integers(0, 3), max_size=2),
+    lambda inner: st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
+layers = st.lists(st.dictionaries(keys, values, max_size=4), min_size=1, max_size=3)
+
+
+@pytest.fixture(scope="module")
+def printer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chart whose only object is its values."""
+    chart = tmp_path_factory.mktemp("printer")
+    (chart / "templates").mkdir()
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: printer\nversion: 0.1.0\n")
+    (chart / "values.yaml").write_text("{}\n")
+    (chart / "templates" / "values.yaml").write_text("values: {{ toJson .Values | quote }}\n")
+    return chart
+
+
+def merged_by_helm(helm: Helm, chart: Path, given_layers: list[dict[str, Any]]) -> Any:
+    flags: list[str | Path] = []
+    for number, each in enumerate(given_layers):
+        file = chart / f"layer-{number}.yaml"
+        file.write_text(json.dumps(each))
+        flags += ["-f", file]
+    said = yaml.safe_load(helm.run("template", "x", chart, *flags))
+    return json.loads(said["values"])
+
+
+@pytest.mark.req("CARD-8")
+@settings(max_examples=30, deadline=None)
+@given(given_layers=layers)
+def test_files_are_merged_as_helm_merges_them(
+    helm: Helm, printer: Path, given_layers: list[dict[str, Any]]
+) -> None:
+    documents = [read(json.dumps(each).encode(), file="f") for each in given_layers]
+    assert merge(documents).value == merged_by_helm(helm, printer, given_layers)
