@@ -72,7 +72,7 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 {{- end }}
 {{- if not (get $config "name") }}
 - name: LAUNCH_AGENT_NAME
-  value: {{ printf "%s.%s" .Release.Name (include "launch-agent.namespace" .) | trunc 63 | trimAll ".-" | quote }}
+  value: {{ include "launch-agent.agentName" . }}
 {{- end }}
 - name: LAUNCH_AGENT_STATE_DIR
   value: /var/lib/launch-agent

@@ -36,6 +36,15 @@ Secrets of an agent by this form.
 {{- end -}}
 {{- end -}}
 
+{{- /* What the agent calls itself: its own in the cluster, since it finds its runs by it. 63 characters at most. */ -}}
+{{- define "launch-agent.agentName" -}}
+{{- $name := printf "%s.%s" .Release.Name (include "launch-agent.namespace" .) -}}
+{{- if gt (len $name) 63 -}}
+{{- $name = printf "%s-%s" ($name | trunc 54 | trimAll ".-") ($name | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
 {{- /* A Service's name is a DNS label: 63 characters at most. */ -}}
 {{- define "launch-agent.metricsServiceName" -}}
 {{- printf "%s-metrics" (include "launch-agent.fullname" . | trunc 55 | trimSuffix "-") -}}

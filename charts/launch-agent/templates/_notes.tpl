@@ -29,9 +29,6 @@
 {{- if and (not .Values.strictHostKeyChecking) .Values.sshAuthSecrets -}}
 {{- $found = append $found "strictHostKeyChecking is off: whoever answers for a Git server is trusted." -}}
 {{- end -}}
-{{- if and (eq (include "launch-agent.probes.enabled" .) "false") (kindIs "invalid" .Values.agent.probes.enabled) -}}
-{{- $found = append $found "There are no probes: the image is an agent that does not answer them, or metrics.port is 0." -}}
-{{- end -}}
 {{- if eq (get (get $config "builder" | default dict) "type" | toString) "docker" -}}
 {{- $found = append $found "builder.type is docker: a pod has no Docker engine unless you bring one. Use kaniko, or noop for ready images." -}}
 {{- end -}}
