@@ -1,4 +1,4 @@
-"""What the chart writes for other programs, judged by those programs: Git, OpenSSH, the Python of the probes."""
+"""What the chart writes for other programs, judged by those: Git, OpenSSH, the Python of the probes."""
 
 from __future__ import annotations
 
