@@ -55,7 +55,6 @@ def test_any_item_id_is_a_legal_file_name(tmp_path_factory: pytest.TempPathFacto
         assert journal.pending() == []
 
 
-@pytest.mark.req("SEC-4")
 def test_entries_are_for_their_owner_alone(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "state")
     with journal.held():

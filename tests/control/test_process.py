@@ -207,7 +207,6 @@ def get(port: int, path: str) -> tuple[int, str]:
     return answer.status, answer.data.decode()
 
 
-@pytest.mark.req("SEC-4")
 def test_the_key_is_in_no_log_and_no_command_line(server: Server, backend: Backend, tmp_path: Path) -> None:
     agent = agent_of(server, tmp_path, log={"level": "debug"})
     with agent:
