@@ -86,7 +86,7 @@ def test_credentials_are_never_repeated() -> None:
 def test_several_errors_are_counted() -> None:
     with pytest.raises(ConfigError) as raised:
         schema.validate("run-spec", {"docker": 1})
-    assert raised.value.hint == "(2 more errors)"
+    assert raised.value.hint == "put it in quotes (2 more errors)"
 
 
 json_values = st.recursive(

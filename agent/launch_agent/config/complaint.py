@@ -120,7 +120,9 @@ def _wrong_value(error: Any, path: Path) -> Finding:
     if keyword == "type":
         kinds = [limit] if isinstance(limit, str) else [kind for kind in limit if kind != "null"]
         wanted = expects or " or ".join(_TYPES[kind] for kind in kinds)
-        return _finding("wrong-type", f"must be {wanted}, not {_shown(error)}", path)
+        plain = "string" in kinds and isinstance(error.instance, int | float)
+        hint = "put it in quotes" if plain else ""
+        return _finding("wrong-type", f"must be {wanted}, not {_shown(error)}", path, hint=hint)
     if not expects:
         expects = {
             "minimum": f"at least {limit}",

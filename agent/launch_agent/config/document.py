@@ -16,6 +16,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
+from launch_agent.config import goyaml
 from launch_agent.config.finding import Path, dotted
 from launch_agent.errors import ConfigError
 
@@ -94,15 +95,16 @@ class Document:
         return node.style if node else ""
 
 
-def read(data: bytes, *, file: str) -> Document:
-    """Parse one YAML document. Raises ConfigError that names file, line, column and cure."""
+def read(data: bytes, *, file: str, for_helm: bool = False) -> Document:
+    """Parse one YAML document. Raises ConfigError that names file, line, column and cure. With `for_helm`
+    plain scalars are what Helm takes them for."""
     if len(data) > LARGEST:
         raise ConfigError(
             f"the file is larger than {LARGEST // 1024} KiB", file=file, hint="is this the right file?"
         )
     text = _decode(data, file)
     try:
-        root = _Builder(file).build(yaml.parse(text, Loader=_LOADER))
+        root = _Builder(file, for_helm).build(yaml.parse(text, Loader=_LOADER))
     except yaml.YAMLError as error:
         raise _syntax_error(error, text, file) from error
     return Document(file=file, value=root.value, text=text, _root=root)
@@ -111,8 +113,9 @@ def read(data: bytes, *, file: str) -> Document:
 class _Builder:
     """Builds the tree from events, with a stack of its own."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, for_helm: bool) -> None:
         self._file = file
+        self._for_helm = for_helm
         self._resolver: Any = _Resolver()
         self._constructor = SafeConstructor()
         self._anchors: dict[str, _Node] = {}
@@ -235,6 +238,8 @@ class _Builder:
         if tag is None or tag == "!":
             if not event.implicit[0] or tag == "!":
                 return event.value
+            if self._for_helm:
+                return self._finite(goyaml.resolve(event.value), event)
             tag = self._resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
         kind = str(tag).removeprefix(_TAG)
         if kind in ("str", "merge", "value"):
@@ -250,6 +255,9 @@ class _Builder:
             raise self._error(
                 f"{event.value[:40]!r} cannot be read as {kind}", event, "put it in quotes"
             ) from error
+        return self._finite(value, event)
+
+    def _finite(self, value: Any, event: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             raise self._error(f"{event.value!r} is not a finite number", event)
         return value

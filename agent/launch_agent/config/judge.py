@@ -40,7 +40,7 @@ def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = Tru
     value = read.value
     kind = kind or kind_of(value, named=named)
     if kind is Kind.CHART_VALUES and isinstance(value, dict):
-        return values.judge([read])[file]
+        return _values(data, file)
     if kind is None and not named:
         return leave(read)
     if kind is not Kind.QUEUE_CONFIG or not isinstance(value, dict):
@@ -53,12 +53,19 @@ def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = Tru
     return schema.placed(found, read)
 
 
+def _values(data: bytes, file: str) -> list[Finding]:
+    try:
+        return values.judge([layer(data, file=file)])[file]
+    except ConfigError as error:
+        return [unreadable(error)]
+
+
 def layer(data: bytes, *, file: str) -> Document:
-    """A values file that is to be merged with others. One that says nothing adds nothing; Helm takes it too.
-    Raises ConfigError where it is no mapping."""
+    """A values file as Helm reads it, to be merged with others. One that says nothing adds nothing. Raises
+    ConfigError where it is no mapping."""
     lines = (line.strip() for line in data.splitlines())
     says_something = any(line and line != b"---" and not line.startswith(b"#") for line in lines)
-    read = document.read(data if says_something else b"{}", file=file)
+    read = document.read(data if says_something else b"{}", file=file, for_helm=True)
     if not isinstance(read.value, dict | None):
         raise ConfigError("values must be a mapping of keys to values", file=file, line=1, column=1)
     return read
