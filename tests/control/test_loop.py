@@ -268,6 +268,19 @@ def test_a_registry_that_stays_away_holds_no_slot_for_long(
     assert 3 < bench.runner.submits < 9
 
 
+def test_a_user_stops_a_launch_that_waits_for_its_target(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch_agent.control.pipeline._FIRST_PAUSE", 0.001)
+    bench.runner.errors = [RunnerError("the engine does not answer", retryable=True)] * 1000
+    bench.queues.stops = {"i1"}
+    bench.queues.push("q", "i1")
+    bench.round()
+    assert [(item, outcome.state) for item, outcome in bench.queues.finished] == [("i1", RunState.STOPPED)]
+    assert bench.runner.submits == 1
+    assert bench.journal.pending() == []
+
+
 def test_a_lost_lease_is_dropped_and_not_reported(bench: Bench) -> None:
     bench.queues.push("q", "i1")
     taken = bench.queues.ack

@@ -144,6 +144,9 @@ class Pipeline:
             run = self._launch(ticket, steps)
         except _Drained:
             _log.info("item %s waits for the next start of the agent", item)
+        except _Stopped:
+            _log.info("item %s is stopped before it could start", item, extra={"item": item})
+            self._report(ticket.identity, Outcome(state=RunState.STOPPED))
         except LaunchError as error:
             self.fail(ticket.identity, failure_of(error, steps.stage))
         except Exception as error:
@@ -165,8 +168,11 @@ class Pipeline:
             failure,
             extra={"item": identity.item_id},
         )
-        outcome = Outcome(state=RunState.FAILED, failure=failure)
-        self._metrics.job_ended(identity.queue, outcome.state, failure.reason)
+        self._report(identity, Outcome(state=RunState.FAILED, failure=failure))
+
+    def _report(self, identity: RunIdentity, outcome: Outcome) -> None:
+        reason = outcome.failure.reason if outcome.failure else ""
+        self._metrics.job_ended(identity.queue, outcome.state, reason)
         self._reports.add(identity, outcome, lambda: self._journal.erase(identity.item_id), self._clock())
 
     def _launch(self, ticket: Ticket, steps: _Steps) -> Run:
@@ -232,7 +238,17 @@ class Pipeline:
                     self._warn(identity, error)
             if self._draining.wait(pause):
                 raise _Drained
+            if self._is_stopped(identity):
+                raise _Stopped
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _is_stopped(self, identity: RunIdentity) -> bool:
+        """Whether its user has had enough of waiting; a backend that cannot be asked says no."""
+        try:
+            return bool(self._queues.stop_requested([identity]))
+        except QueueError as error:
+            self._metrics.backend_error("stop_requested", error)
+            return False
 
     def _warn(self, identity: RunIdentity, error: LaunchError) -> None:
         """Tell the submitter why nothing happens, once a launch."""
@@ -246,6 +262,10 @@ class Pipeline:
 
 class _Drained(Exception):
     """The agent stops while a launch waits; the journal has it."""
+
+
+class _Stopped(Exception):
+    """A user stops a launch that waits for its target."""
 
 
 class _Steps:
