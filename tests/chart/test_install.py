@@ -12,7 +12,7 @@ import yaml
 
 from tests.fakes.control_plane import Cluster
 from tests.fakes.eventually import eventually
-from tests.fakes.helm import CHART, Helm
+from tests.fakes.helm import CHART, Helm, HelmFailed
 from tests.fakes.kube import Kube, Object
 
 pytestmark = pytest.mark.timeout(300)
@@ -184,3 +184,42 @@ def test_the_notes_name_the_queues_and_the_logs(cluster_helm: Helm, namespace: s
     assert "logs" in said
     assert "0" * 40 not in said
     cluster_helm.run("uninstall", "gpu", *place)
+
+
+def as_user(kube: Kube, namespace: str, role: str) -> list[str]:
+    """Flags that make Helm somebody who has one of Kubernetes' own roles in a namespace."""
+    user = f"{role}-of-{namespace}"
+    kube.create(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": user},
+            "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
+            "roleRef": {"kind": "ClusterRole", "name": role, "apiGroup": "rbac.authorization.k8s.io"},
+        },
+        namespace,
+    )
+    return ["--kube-as-user", user, "--kube-as-group", "system:authenticated"]
+
+
+@pytest.mark.req("K8S-19", "K8S-20")
+def test_who_administers_the_namespace_can_install(
+    cluster_helm: Helm, cluster: Cluster, namespace: str
+) -> None:
+    """Nothing that the chart makes by default needs rights in the whole cluster."""
+    somebody = as_user(cluster.kube, namespace, "admin")
+    place = ("-n", namespace, *somebody)
+    cluster_helm.run("install", "gpu", str(CHART), *place, "-f", "-", stdin=values())
+    changed = values(launchConfig={"queues": ["cpu"]})
+    cluster_helm.run("upgrade", "gpu", str(CHART), *place, "-f", "-", stdin=changed)
+    assert queues(cluster.kube, namespace, "gpu") == ["cpu"]
+    cluster_helm.run("uninstall", "gpu", *place)
+
+
+@pytest.mark.req("K8S-19")
+def test_who_may_change_nothing_cannot(cluster_helm: Helm, cluster: Cluster, namespace: str) -> None:
+    somebody = as_user(cluster.kube, namespace, "view")
+    before = contents(cluster.kube, namespace)
+    with pytest.raises(HelmFailed, match="forbidden"):
+        cluster_helm.run("install", "gpu", str(CHART), "-n", namespace, *somebody, "-f", "-", stdin=values())
+    assert contents(cluster.kube, namespace) == before

@@ -22,8 +22,10 @@ from tests.fixtures.cluster import RESTRICTED, await_account
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-def render(helm: Helm, case: Case, *more: str, namespace: str = "ml") -> list[Object]:
-    flags = (*case.flags(), *more, "--kube-version", "1.37.2")
+def render(
+    helm: Helm, case: Case, *more: str, namespace: str = "ml", version: str = "1.37.2"
+) -> list[Object]:
+    flags = (*case.flags(), *more, "--kube-version", version)
     return helm.template("{}", *flags, namespace=namespace)
 
 
@@ -58,7 +60,7 @@ def ensure(kube: Kube, namespace: str) -> None:
 @each_case
 def test_the_server_accepts_it(helm: Helm, cluster: Cluster, namespace: str, case: Case) -> None:
     kube = cluster.kube
-    objects = render(helm, case, namespace=namespace)
+    objects = render(helm, case, namespace=namespace, version=cluster.version)
     for wanted in {each["metadata"].get("namespace") for each in objects} - {None, namespace}:
         ensure(kube, wanted)
     with kube.heard() as warnings:

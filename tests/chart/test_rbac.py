@@ -141,6 +141,8 @@ def test_the_server_does_as_the_authorizer_says(
         assert is_forbidden(agent, "v1", "Node", "")
     finally:
         agent.close()
+    used = cluster.calls(service_account(namespace, account))
+    assert used == rights({"batch/jobs": "create list delete", "/pods": "list"})
 
 
 def is_forbidden(kube: Kube, version: str, kind: str, namespace: str) -> bool:

@@ -24,19 +24,34 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import urllib3
 import yaml
 
+from tests.fakes.cluster_keys import make_keys
 from tests.fakes.docker_engine import locked
 from tests.fakes.eventually import eventually
-from tests.fakes.kube import ApiError, Kube
+from tests.fakes.kube import ApiError, Kube, Right, User
 from tools import custom_resources, go_tools
 
 # Three seconds on a machine that has nothing else to do; tests run on ones that have.
 _START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
+_DECISION = "authorization.k8s.io/decision"
+# Who did what, without bodies: those hold Secrets. The cluster's own components would fill the log.
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ],
+}
 _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
@@ -52,6 +67,27 @@ class Cluster:
     kubeconfig: Path
     version: str
     kube: Kube
+
+    def calls(self, user: User) -> set[Right]:
+        """What a service account asked for and was allowed, by the audit log: the use of its rights."""
+        return {
+            (about.get("apiGroup", ""), _resource(about), "", event["verb"])
+            for event in _events(self.folder / "audit.log")
+            if event["user"]["username"] == user.name and event["annotations"][_DECISION] == "allow"
+            for about in [event.get("objectRef", {})]
+            if about.get("resource")
+        }
+
+
+def _events(log: Path) -> Iterator[dict[str, Any]]:
+    for line in log.read_text(encoding="utf-8").splitlines():
+        if line.endswith("}"):  # the last one may be half written
+            yield json.loads(line)
+
+
+def _resource(about: dict[str, str]) -> str:
+    sub = about.get("subresource")
+    return f"{about['resource']}/{sub}" if sub else about["resource"]
 
 
 @contextmanager
@@ -127,7 +163,8 @@ def _start(folder: Path, programs: dict[str, Path]) -> str:
     free = _free_ports("api", "etcd", "peers", "manager")
     ports.write_text(json.dumps(free))
     url = f"https://127.0.0.1:{free['api']}"
-    certificates(folder, url)
+    make_keys(folder, url)
+    (folder / "audit.json").write_text(json.dumps(_AUDIT))
     try:
         for name in _PROGRAMS[:2]:
             _spawn(folder, name, programs[name], _flags(name, folder, free))
@@ -151,16 +188,24 @@ def _start(folder: Path, programs: dict[str, Path]) -> str:
 
 def _define(folder: Path, kube: Kube) -> None:
     """Make the kinds of the Prometheus operator known."""
-    for file in sorted(custom_resources.home().iterdir()):
-        kube.create(yaml.safe_load(file.read_text(encoding="utf-8")))
-    _wait(folder, lambda: _knows(kube), "the custom resources are served")
+    definitions = [
+        yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(custom_resources.home().iterdir())
+    ]
+    for each in definitions:
+        kube.create(each)
+    for each in definitions:
+        kind = each["spec"]["names"]["kind"]
+        version = f"{each['spec']['group']}/{each['spec']['versions'][0]['name']}"
+        _wait(folder, partial(_serves, kube, version, kind), f"{kind}s are served")
 
 
-def _knows(kube: Kube) -> bool:
+def _serves(kube: Kube, version: str, kind: str) -> bool:
+    """A definition is known some time before its objects can be listed."""
     try:
-        return bool(kube.path("monitoring.coreos.com/v1", "PodMonitor"))
-    except LookupError:
+        kube.items(version, kind)
+    except (LookupError, ApiError):
         return False
+    return True
 
 
 def _wait(folder: Path, probe: Callable[[], object], what: str) -> None:
@@ -208,6 +253,8 @@ def _flags(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
             f"--service-account-signing-key-file={folder}/sa.key",
             "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC",
             "--service-cluster-ip-range=10.96.0.0/16", "--shutdown-delay-duration=0s",
+            f"--audit-policy-file={folder}/audit.json", f"--audit-log-path={folder}/audit.log",
+            "--audit-log-mode=blocking",
         ]  # fmt: skip
     config = f"{folder}/manager.kubeconfig"
     return [
@@ -238,52 +285,6 @@ def _free_ports(*names: str) -> dict[str, int]:
     for each in held.values():
         each.close()
     return ports
-
-
-def certificates(folder: Path, url: str) -> None:
-    """An authority, what it signs, the key pair of service account tokens, and two kubeconfigs."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
-
-    def signed(name: str, subject: str, extension: str = "") -> None:
-        openssl("req", *_new_key(name), "-out", f"{name}.csr", "-subj", subject)
-        (folder / f"{name}.ext").write_text(extension)
-        openssl(
-            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "30", "-extfile", f"{name}.ext", "-out", f"{name}.crt",
-        )  # fmt: skip
-
-    openssl("req", "-x509", *_new_key("ca"), "-out", "ca.crt", "-days", "30", "-subj", "/CN=tests")
-    names = "IP:127.0.0.1,IP:10.96.0.1,DNS:localhost,DNS:kubernetes.default.svc"
-    signed("apiserver", "/CN=kube-apiserver", f"subjectAltName={names}")
-    signed("admin", "/O=system:masters/CN=admin")
-    signed("manager", "/CN=system:kube-controller-manager")
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "sa.key")
-    openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
-    for user in ("admin", "manager"):
-        (folder / f"{user}.kubeconfig").write_text(_kubeconfig(folder, url, user))
-
-
-def _new_key(name: str) -> list[str]:
-    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
-
-
-def _kubeconfig(folder: Path, url: str, user: str) -> str:
-    """JSON, which is YAML."""
-    account = {"client-certificate": f"{folder}/{user}.crt", "client-key": f"{folder}/{user}.key"}
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {"name": "tests", "cluster": {"server": url, "certificate-authority": f"{folder}/ca.crt"}}
-            ],
-            "users": [{"name": user, "user": account}],
-            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user}}],
-            "current-context": "tests",
-        }
-    )
 
 
 def _pid(folder: Path, name: str) -> int:
