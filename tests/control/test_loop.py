@@ -15,6 +15,7 @@ import pytest
 from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.journal import Entry, Journal
 from launch_agent.control.loop import HEARTBEAT_SECONDS, Agent, repeat
+from launch_agent.control.patience import Patience
 from launch_agent.control.pipeline import Pipeline, Ticket
 from launch_agent.control.pool import LaunchPool
 from launch_agent.control.reports import Reports
@@ -88,14 +89,19 @@ class Bench:
         )
         self.pipeline = Pipeline(
             self.config,
-            queues=self.queues,
             builder=BuilderChoice(type=self.builder, why="the test says so"),
+            patience=Patience(
+                self.queues,
+                metrics,
+                start_timeout=self.config.start_timeout,
+                draining=self.draining,
+                clock=lambda: self.now,
+            ),
             targets=self.targets,
             tracker=self.tracker,
             reports=self.reports,
             journal=self.journal,
             metrics=metrics,
-            draining=self.draining,
             clock=lambda: self.now,
         )
         self.agent = Agent(
@@ -245,7 +251,7 @@ def test_a_bug_in_a_launch_is_one_failure_with_its_trace(bench: Bench) -> None:
 
 
 def test_a_target_that_restarts_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch_agent.control.pipeline._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("launch_agent.control.patience._FIRST_PAUSE", 0.001)
     bench.runner.errors = [RunnerError("the engine does not answer", retryable=True)] * 5
     bench.queues.push("q", "i1")
     bench.round()
@@ -258,8 +264,8 @@ def test_a_target_that_restarts_fails_no_job(bench: Bench, monkeypatch: pytest.M
 def test_a_registry_that_stays_away_holds_no_slot_for_long(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launch_agent.control.pipeline._FIRST_PAUSE", 0.001)
-    bench.pipeline._clock = itertools.count(0.0, 60.0).__next__  # every look at the clock is a minute later
+    monkeypatch.setattr("launch_agent.control.patience._FIRST_PAUSE", 0.001)
+    bench.pipeline._patience._clock = itertools.count(0.0, 60.0).__next__  # every look at the clock is a minute later
     bench.runner.errors = [RegistryUnreachable("no such host", retryable=True)] * 20
     bench.queues.push("q", "i1")
     bench.round()
@@ -271,7 +277,7 @@ def test_a_registry_that_stays_away_holds_no_slot_for_long(
 def test_a_user_stops_a_launch_that_waits_for_its_target(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launch_agent.control.pipeline._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("launch_agent.control.patience._FIRST_PAUSE", 0.001)
     bench.runner.errors = [RunnerError("the engine does not answer", retryable=True)] * 1000
     bench.queues.stops = {"i1"}
     bench.queues.push("q", "i1")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,11 +18,11 @@ from launch_agent.config import schema
 from launch_agent.config.model import AgentConfig
 from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.journal import Journal
+from launch_agent.control.patience import Drained, Patience, Stopped
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
-from launch_agent.errors import ConfigError, LaunchError, QueueError, Refused, RegistryUnreachable
-from launch_agent.queues import QueueClient
+from launch_agent.errors import ConfigError, LaunchError, Refused
 from launch_agent.runners import Run, Runner
 from launch_agent.sources.image import ready_image
 from launch_agent.spec import macros, policy, runenv, runspec
@@ -31,7 +30,6 @@ from launch_agent.spec.identity import run_id_for
 from launch_agent.spec.model import (
     Failure,
     Lease,
-    Notice,
     Outcome,
     Resource,
     RunIdentity,
@@ -44,11 +42,6 @@ from launch_agent.telemetry.log import forget, hide
 from launch_agent.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
-# Seconds for which an image's registry may be away. An engine that is away is so for all jobs, and waiting
-# loses nothing; a name with a typing error in it would hold a slot for as long as a start may take.
-_REGISTRY_PATIENCE = 300.0
 # The longest text of a failure's log that is kept; a traceback or log tail beyond it helps nobody.
 _LONGEST_LOG = 200_000
 
@@ -63,31 +56,29 @@ class Ticket:
 
 
 class Pipeline:
-    """Turns leases into runs. Safe to use from several threads. `draining` ends waits, not work."""
+    """Turns leases into runs. Safe to use from several threads."""
 
     def __init__(
         self,
         config: AgentConfig,
         *,
-        queues: QueueClient,
         builder: BuilderChoice,
+        patience: Patience,
         targets: Targets,
         tracker: Tracker,
         reports: Reports,
         journal: Journal,
         metrics: Metrics,
-        draining: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
-        self._queues = queues
         self._builder = builder
+        self._patience = patience
         self._targets = targets
         self._tracker = tracker
         self._reports = reports
         self._journal = journal
         self._metrics = metrics
-        self._draining = draining
         self._clock = clock
 
     def identify(self, lease: Lease) -> RunIdentity:
@@ -142,9 +133,9 @@ class Pipeline:
         hide(ticket.spec.api_key)
         try:
             run = self._launch(ticket, steps)
-        except _Drained:
+        except Drained:
             _log.info("item %s waits for the next start of the agent", item)
-        except _Stopped:
+        except Stopped:
             _log.info("item %s is stopped before it could start", item, extra={"item": item})
             self._report(ticket.identity, Outcome(state=RunState.STOPPED))
         except LaunchError as error:
@@ -181,7 +172,7 @@ class Pipeline:
             image = "" if spec.scheduler else self._image(spec)
         with steps.step("submit", Stage.RUN):
             resource = Resource.LOCAL_PROCESS if spec.scheduler else spec.resource
-            return self._until_reachable(
+            return self._patience.until_reachable(
                 lambda: self._submit(self._targets.runner(resource), ticket, image), identity
             )
 
@@ -218,54 +209,6 @@ class Pipeline:
                 working_dir=spec.overrides.working_dir,
             )
         )
-
-    def _until_reachable(self, submit: Callable[[], Run], identity: RunIdentity) -> Run:
-        """Repeat while the target resource cannot be reached: an engine that restarts must not fail a queue
-        full of jobs. The launch keeps its slot, so that the agent takes no more than it can start."""
-        give_up = self._clock() + (self._config.start_timeout or float("inf"))
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return submit()
-            except LaunchError as error:
-                now = self._clock()
-                if isinstance(error, RegistryUnreachable):
-                    give_up = min(give_up, now + _REGISTRY_PATIENCE)
-                if not error.retryable or now > give_up:
-                    raise
-                _log.warning("item %s cannot be started yet: %s", identity.item_id, error.message)
-                if pause == _FIRST_PAUSE:
-                    self._warn(identity, error)
-            if self._draining.wait(pause):
-                raise _Drained
-            if self._is_stopped(identity):
-                raise _Stopped
-            pause = min(pause * 2, _LONGEST_PAUSE)
-
-    def _is_stopped(self, identity: RunIdentity) -> bool:
-        """Whether its user has had enough of waiting; a backend that cannot be asked says no."""
-        try:
-            return bool(self._queues.stop_requested([identity]))
-        except QueueError as error:
-            self._metrics.backend_error("stop_requested", error)
-            return False
-
-    def _warn(self, identity: RunIdentity, error: LaunchError) -> None:
-        """Tell the submitter why nothing happens, once a launch."""
-        text = f"cannot be started yet, and is tried again: {error.message}"
-        notice = Notice(stage=Stage.RUN, message=f"{text} ({error.hint})" if error.hint else text)
-        try:
-            self._queues.warn(identity, notice)
-        except QueueError as failed:
-            self._metrics.backend_error("warn", failed)
-
-
-class _Drained(Exception):
-    """The agent stops while a launch waits; the journal has it."""
-
-
-class _Stopped(Exception):
-    """A user stops a launch that waits for its target."""
 
 
 class _Steps:

@@ -12,6 +12,9 @@
 Three threads besides the pool: the loop, the tracker, the reports; the main thread waits for signals. The
 first SIGTERM or SIGINT drains: no more polls, launches under way are finished as far as the time allows, runs
 go on. The second ends the process at once. What was not finished is in the journal or on its target.
+
+Where several agents share a name, all this begins once the agent holds their lease (`leader`), and the
+process ends at once where it loses it.
 """
 
 from __future__ import annotations
@@ -28,10 +31,13 @@ from types import FrameType
 from typing import Any
 
 from launch_agent.clients.http import HttpSettings
+from launch_agent.clients.kube_lease import KubeLease
 from launch_agent.config.model import AgentConfig
 from launch_agent.control import builder_choice
 from launch_agent.control.journal import Journal
+from launch_agent.control.leader import ALONE, Election, Lead, Leadership, Terms, holder_name
 from launch_agent.control.loop import Agent, repeat
+from launch_agent.control.patience import Patience
 from launch_agent.control.pipeline import Pipeline
 from launch_agent.control.pool import LaunchPool
 from launch_agent.control.reports import Reports
@@ -47,6 +53,9 @@ from launch_agent.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 1.0
+# An exit by the outside world; and how long the line that says why may take, should nobody read the log.
+_LOST_CODE = 3
+_LOST_SECONDS = 0.5
 
 
 def run(config: AgentConfig) -> int:
@@ -70,6 +79,7 @@ class Process:
         self._signalled = False
         self._wake = threading.Event()
         self.metrics = Metrics()
+        self.lead = _lead(config)
         self.queues = queues or WandbQueues(
             config.base_url,
             config.api_key,
@@ -90,19 +100,26 @@ class Process:
             _runner_options(config),
             journal,
             made=lambda runner: self.tracker.adopt(runner, config.name, time.monotonic()),
+            lead=self.lead,
         )
         self.pool = LaunchPool(config.max_concurrent_launches)
         self._builder = builder_choice.choose(config, os.environ)
+        patience = Patience(
+            self.queues,
+            self.metrics,
+            start_timeout=config.start_timeout,
+            draining=self.draining,
+            clock=time.monotonic,
+        )
         pipeline = Pipeline(
             config,
-            queues=self.queues,
             builder=self._builder,
+            patience=patience,
             targets=self.targets,
             tracker=self.tracker,
             reports=self.reports,
             journal=journal,
             metrics=self.metrics,
-            draining=self.draining,
         )
         self.agent = Agent(
             config,
@@ -114,6 +131,7 @@ class Process:
             pool=self.pool,
             metrics=self.metrics,
             draining=self.draining,
+            fence=self.lead.fence,
         )
 
     def run(self) -> int:
@@ -121,8 +139,8 @@ class Process:
         _log.info("builder: %s (%s)", self._builder.type, self._builder.why)
         if self._builder.type != builder_choice.NOOP:
             _log.warning("this release runs ready images only; jobs that have to be built are refused")
-        with self._signals(), self._health():
-            if self._register():
+        with self._signals(), self._health(), self._leading() as leads:
+            if leads and self._register():
                 self.agent.recover()
                 self._start(
                     "tracker", lambda: self.tracker.tick(time.monotonic()), self._ended, threading.Event()
@@ -132,6 +150,17 @@ class Process:
                 self.draining.wait()
                 self._drain()
         return 0
+
+    @contextmanager
+    def _leading(self) -> Iterator[bool]:
+        """Be the one agent of this name that works, until the block ends; False if a signal came first."""
+        leads = self.lead.acquire(self.draining)
+        try:
+            yield leads
+        finally:
+            # A launch that goes on until the process ends must end before another agent looks for its run.
+            if not self.pool.in_flight:
+                self.lead.release()
 
     def _register(self) -> bool:
         """Introduce the agent, again and again while the backend cannot be reached; False if a signal came
@@ -194,6 +223,8 @@ class Process:
         age = self.metrics.poll_age(time.time())
         if self.draining.is_set():
             return False, "draining"
+        if (waits := self.lead.standing_by()) is not None:
+            return waits
         if age > self._config.ready_after:
             return False, f"the last good poll was {age:.0f} s ago"
         return True, "ok"
@@ -223,6 +254,26 @@ class Process:
     def _begin_drain(self) -> None:
         self.draining.set()
         self._wake.set()
+
+
+def _lead(config: AgentConfig) -> Lead:
+    election = config.leader_election
+    if not election.lease:
+        return ALONE
+    terms = Terms(float(election.duration))
+    namespace, _, name = election.lease.partition("/")
+    lease = KubeLease(
+        namespace, name, environment=os.environ, account=election.credentials, timeout=terms.timeout
+    )
+    me = holder_name(config.state_dir, socket.gethostname())
+    return Leadership(Election(lease, me, terms), lost=_end_at_once)
+
+
+def _end_at_once(why: str) -> None:
+    """End the process, whatever its threads are doing."""
+    threading.Timer(_LOST_SECONDS, os._exit, (_LOST_CODE,)).start()
+    _log.error("the agent ends, its runs go on: %s", why)
+    os._exit(_LOST_CODE)
 
 
 def _runner_options(config: AgentConfig) -> dict[str, Mapping[str, Any]]:
