@@ -20,7 +20,7 @@ STAGE := sh tools/stage.sh
 	chart test-kubernetes dist clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 demo: $(RUN) ## watch ten jobs go from queues to containers (or processes), on this machine
 	@$(BIN)/launch-agent demo $(ARGS)
@@ -55,8 +55,9 @@ chart: $(DEV) ## the chart's lint and its own unit tests (chart-testing, helm-un
 	@$(BIN)/python -m tools.chart_lint
 
 # The control plane of VERSION is built into the cache, which takes some minutes the first time.
-test-kubernetes: go-tools ## the chart's tests against another Kubernetes: make test-kubernetes VERSION=1.34.4
+test-kubernetes: $(DEV) ## the chart's tests against another Kubernetes: make test-kubernetes VERSION=1.34.4
 	@test -n "$(VERSION)" || { echo "which? make test-kubernetes VERSION=1.34.4" >&2; exit 2; }
+	@$(MAKE) -s go-tools
 	@$(BIN)/python -m tools.go_tools --strict --kubernetes $(VERSION)
 	@LAUNCH_AGENT_TEST_KUBERNETES=$(VERSION) $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/chart $(ARGS)
 
@@ -88,7 +89,7 @@ dist: $(DEV) ## wheel and source distribution, in dist/
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build
 
-clean: ## remove what make made here (the interop environment in the cache stays)
+clean: ## remove what make made here (what is in the user's cache stays)
 	rm -rf $(VENV) dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
