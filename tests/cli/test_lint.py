@@ -340,7 +340,7 @@ def test_options_that_exclude_each_other(arguments: tuple[str, ...]) -> None:
         ("agent: {sidecars: []}\nmetrics: {enabled: true}", Kind.CHART_VALUES),
         ("metrics: {port: 1}", Kind.LAUNCH_CONFIG),
         ("namespace: jobs", Kind.QUEUE_CONFIG),
-        ("kind: ConfigMap\ndata: {launchConfig: x}", Kind.QUEUE_CONFIG),
+        ("apiVersion: v1\nkind: ConfigMap\ndata: {launchConfig: x}", Kind.QUEUE_CONFIG),
         ("image: {tag: x}\nreplicaCount: 1", None),
     ],
 )
@@ -349,10 +349,17 @@ def test_values_are_known_by_their_keys(text: str, kind: Kind | None) -> None:
 
 
 def test_values_of_other_charts_are_left_alone_in_folders() -> None:
-    write(a__values="serviceAccount: {name: x, roles: []}\n", b__values="agent: {sidecars: []}\n")
-    result = lint(".")
+    write(
+        a__values="serviceAccount: {name: x, roles: []}\n",
+        b__values="agent: {sidecars: []}\n",
+        templates__role="{{- if .Values.create }}\na: b\n{{- end }}\n",
+        manifests="a: 1\n---\na: 2\n",
+        action="name: x\ndescription: y\n",
+    )
+    result = lint(".", "--strict")
     assert result.exit_code == 0
-    assert result.stdout.count("[not-checked]") == 2
+    assert result.stdout.count("[not-checked]") == 5
+    assert lint("templates/role.yaml").exit_code == 1
 
 
 @pytest.mark.req("CARD-9")

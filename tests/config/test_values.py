@@ -23,7 +23,7 @@ PROPERTIES = {path: part for path, part in schema.properties("chart-values") if 
 
 # Texts that JSON and YAML write alike; test_document.py has the others.
 texts = st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=12)
-scalars = st.none() | st.booleans() | st.integers() | texts
+scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | texts
 junk: st.SearchStrategy[Any] = st.one_of(
     scalars, st.lists(scalars, max_size=2), st.dictionaries(texts, scalars | st.lists(scalars), max_size=2)
 )
@@ -124,17 +124,30 @@ def test_no_report_holds_a_credential(secret: str, data: st.DataObject) -> None:
         assert secret not in render(found, form)
 
 
-@given(st.lists(st.sampled_from(["spec", "values", "agent-gpu", 0, "source"]), max_size=5))
-def test_values_are_found_wherever_they_stand(path: list[str | int]) -> None:
-    value: Any = {"launchConfig": {"queues": ["gpu"]}}
-    for part in reversed(path):
-        value = {part: value} if isinstance(part, str) else [value]
-    if isinstance(value, dict):
-        assert recognise.parts(value) == [tuple(path)]
+VALUES = {"launchConfig": {"queues": ["gpu"]}}
+FLUX = {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease"}
+ARGO = {"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet"}
+SOURCES = {"sources": [{"ref": "a"}, {"helm": {"valuesObject": VALUES}}]}
 
 
-def test_text_that_looks_like_values_in_a_config_map_is_left_alone() -> None:
-    assert recognise.inner({"kind": "ConfigMap", "data": {"launchConfig": "x"}}) == []
+@pytest.mark.parametrize(
+    ("value", "paths"),
+    [
+        (VALUES, [()]),
+        ({"agent-gpu": VALUES, "global": {}, "agent-cpu": VALUES}, [("agent-gpu",), ("agent-cpu",)]),
+        ({**FLUX, "spec": {"values": VALUES}}, [("spec", "values")]),
+        (
+            {**ARGO, "spec": {"template": {"spec": SOURCES}}},
+            [("spec", "template", "spec", "sources", 1, "helm", "valuesObject")],
+        ),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "data": VALUES}, []),
+        ({"apiVersion": {"a": 1}, "kind": {"b": 1}}, []),
+        ({"suite": "a", "set": VALUES, "tests": [{"set": VALUES}]}, []),
+        ({"a": {"b": VALUES}}, []),
+    ],
+)
+def test_values_are_found_wherever_they_stand(value: dict[str, Any], paths: list[Path]) -> None:
+    assert recognise.parts(value) == paths
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[Path]:
@@ -154,7 +167,7 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[Path]:
 )
 def test_text_and_mapping_are_judged_alike(config: dict[str, Any]) -> None:
     """But for what only a text can be: without queues for good."""
-    text = yaml.safe_dump(config, allow_unicode=True, width=10_000)
+    text = json.dumps(config, indent=1)
     block = "".join(f"  {line}\n" for line in text.splitlines())
     as_text = judge(f"launchConfig: |\n{block}".encode(), file=FILE)
     as_mapping = judge(f"launchConfig:\n{block}".encode(), file=FILE)

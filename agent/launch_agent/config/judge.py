@@ -34,9 +34,9 @@ def judge(data: bytes, *, file: str, kind: Kind | None = None, named: bool = Tru
     try:
         read = document.read(data, file=file)
     except ConfigError as error:
-        # Manifests often stand in one file together; none of our kinds does.
-        alone = named or error.message != document.MANY
-        return [unreadable(error)] if alone else [_not_checked(error.message)]
+        # In folders lie manifests, several in one file, and templates, which are YAML later.
+        foreign = not named and (error.message == document.MANY or b"{{" in data)
+        return [_not_checked(error.message)] if foreign else [unreadable(error)]
     value = read.value
     kind = kind or kind_of(value, named=named)
     if kind is Kind.CHART_VALUES and isinstance(value, dict):
@@ -86,7 +86,12 @@ def kind_of(value: Any, *, named: bool = True) -> Kind | None:
         return Kind.LAUNCH_CONFIG
     if recognise.inner(value):
         return Kind.CHART_VALUES
-    return Kind.QUEUE_CONFIG if queue.is_wrapped(value) or queue.resource_of(value) else None
+    if queue.is_wrapped(value):
+        return Kind.QUEUE_CONFIG
+    resource = queue.resource_of(value)
+    # Options of docker run have everyday names, such as `name`; most keys of a file must be among them.
+    doubtful = resource == "local-container" and not named and not queue.is_mostly_docker(value)
+    return Kind.QUEUE_CONFIG if resource and not doubtful else None
 
 
 def leave(read: Document) -> list[Finding]:

@@ -39,8 +39,16 @@ def resource_of(value: Mapping[str, Any]) -> str:
     spec = value.get("spec")
     if isinstance(spec, Mapping):
         return "vertex" if "worker_pool_specs" in spec else "kubernetes"
-    known = schema.load(SCHEMA)["properties"]["local-container"]["properties"]
-    return "local-container" if any(canonical(key) in known for key in value) else ""
+    return "local-container" if any(map(_is_docker, value)) else ""
+
+
+def is_mostly_docker(value: Mapping[str, Any]) -> bool:
+    """Whether more than half of the keys are options of docker run."""
+    return 2 * sum(map(_is_docker, value)) > len(value)
+
+
+def _is_docker(key: str) -> bool:
+    return canonical(key) in schema.load(SCHEMA)["properties"]["local-container"]["properties"]
 
 
 def is_wrapped(value: Mapping[str, Any]) -> bool:

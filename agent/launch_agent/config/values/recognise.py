@@ -30,8 +30,6 @@ _OWN = frozenset(
 )
 # Deep enough for the sources of an Argo CD ApplicationSet.
 _DEEPEST = 8
-# Manifests that hold files: what looks like values there is text for somebody else.
-_FILES = frozenset({"ConfigMap", "Secret"})
 
 
 def is_values(value: Mapping[str, Any], *, named: bool = True) -> bool:
@@ -56,18 +54,26 @@ def parts(value: Mapping[str, Any]) -> list[Path]:
 
 def inner(value: Mapping[str, Any]) -> list[Path]:
     """The paths at which a file that is no values file holds values with a launch config."""
-    return list(_below(value, ()))
+    if "kind" in value and "apiVersion" in value:
+        return list(_in_manifest(value.get("spec"), ("spec",)))
+    if isinstance(value.get("tests"), list) or "$schema" in value:
+        return []  # a suite of helm-unittest, a JSON Schema
+    return [(key,) for key, item in value.items() if _has_config(item)]
 
 
-def _below(value: Any, path: Path) -> Iterator[Path]:
-    if len(path) > _DEEPEST or (isinstance(value, Mapping) and value.get("kind") in _FILES):
+def _in_manifest(value: Any, path: Path) -> Iterator[Path]:
+    """Values in the spec of a manifest stand below `values` (Flux) or `valuesObject` (Argo CD)."""
+    if len(path) > _DEEPEST:
         return
-    if isinstance(value, Mapping) and any(key in value for key in CONFIG_KEYS):
+    if _has_config(value) and path[-1] in ("values", "valuesObject"):
         yield path
-        return
-    if isinstance(value, Mapping | list):
+    elif isinstance(value, Mapping | list):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _below(item, (*path, key))
+            yield from _in_manifest(item, (*path, key))
+
+
+def _has_config(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(key in value for key in CONFIG_KEYS)
 
 
 def _shared() -> frozenset[str]:
