@@ -265,7 +265,8 @@ def test_a_registry_that_stays_away_holds_no_slot_for_long(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("launch_agent.control.patience._FIRST_PAUSE", 0.001)
-    bench.pipeline._patience._clock = itertools.count(0.0, 60.0).__next__  # every look at the clock is a minute later
+    # Every look at the clock is a minute later.
+    bench.pipeline._patience._clock = itertools.count(0.0, 60.0).__next__
     bench.runner.errors = [RegistryUnreachable("no such host", retryable=True)] * 20
     bench.queues.push("q", "i1")
     bench.round()
