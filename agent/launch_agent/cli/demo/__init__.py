@@ -59,5 +59,5 @@ def command(where: str, image: str, plain: bool, folder: Path | None) -> None:
                 time.sleep(_ROUND_SECONDS)
         stage.end()
         text, good = summary(stage.acts, stage.folder)
-    click.echo(text)
+    click.echo(f"\n{text}")
     sys.exit(0 if good else 1)
