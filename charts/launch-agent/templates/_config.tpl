@@ -18,27 +18,29 @@ the user's own lines. A mapping without a builder gets `noop`: a pod has no Dock
 {{- if kindIs "string" $given -}}
 {{- $given -}}
 {{- else if kindIs "map" $given -}}
-{{- $config := deepCopy $given -}}
 {{- $builder := get $given "builder" | default dict -}}
 {{- if not (get $builder "type") -}}
-{{- $_ := set $config "builder" (merge (dict "type" "noop") $builder) -}}
+{{- $_ := set $given "builder" (merge (dict "type" "noop") $builder) -}}
 {{- end -}}
-{{- toYaml $config -}}
+{{- toYaml $given -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* The config as a mapping; empty where the text is no mapping, which `launch-agent.problems` tells. */ -}}
+{{- /* The config as JSON; an empty mapping where the text is none, which `launch-agent.problems` tells. */ -}}
 {{- define "launch-agent.config" -}}
-{{- $config := include "launch-agent.config.text" . | replace "\t" "    " | fromYaml -}}
-{{- if hasKey $config "Error" -}}
+{{- $config := (include "launch-agent.config.given" . | fromJson).given -}}
+{{- if kindIs "string" $config -}}
+{{- $config = $config | replace "\t" "    " | fromYaml -}}
+{{- end -}}
+{{- if or (not $config) (hasKey $config "Error") -}}
 {{- $config = dict -}}
 {{- end -}}
-{{- $config | toYaml -}}
+{{- $config | toJson -}}
 {{- end -}}
 
 {{- /* The queues that are named, as a JSON list. */ -}}
 {{- define "launch-agent.config.queues" -}}
-{{- $config := include "launch-agent.config" . | fromYaml -}}
+{{- $config := include "launch-agent.config" . | fromJson -}}
 {{- $queues := list -}}
 {{- range $key := list "queues" "queue" -}}
 {{- $value := get $config $key -}}
@@ -51,16 +53,10 @@ the user's own lines. A mapping without a builder gets `noop`: a pod has no Dock
 {{- $queues | uniq | toJson -}}
 {{- end -}}
 
-{{- /* A part of the config as YAML; an empty mapping where it is missing or null. Takes (list context key). */ -}}
-{{- define "launch-agent.config.part" -}}
-{{- $part := get (include "launch-agent.config" (index . 0) | fromYaml) (index . 1) -}}
-{{- if kindIs "map" $part }}{{ toYaml $part }}{{ else }}{}{{ end -}}
-{{- end -}}
-
 {{- /* Every namespace that jobs may go to, the agent's own first, each once, as a JSON list. */ -}}
 {{- define "launch-agent.targetNamespaces" -}}
-{{- $runner := include "launch-agent.config.part" (list . "runner") | fromYaml -}}
-{{- $kubernetes := get $runner "kubernetes" | default dict -}}
+{{- $runner := get (include "launch-agent.config" . | fromJson) "runner" -}}
+{{- $kubernetes := get (kindIs "map" $runner | ternary $runner dict) "kubernetes" -}}
 {{- $names := list (include "launch-agent.namespace" .) -}}
 {{- $names = concat $names (.Values.additionalTargetNamespaces | default list) -}}
 {{- if kindIs "map" $kubernetes -}}

@@ -59,7 +59,7 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 
 {{- /* The chart's own variables. */ -}}
 {{- define "launch-agent.env.chart" -}}
-{{- $config := include "launch-agent.config" . | fromYaml -}}
+{{- $config := include "launch-agent.config" . | fromJson -}}
 {{ include "launch-agent.env.secret" (list "WANDB_API_KEY" (include "launch-agent.apiKeySecret" .)) }}
 {{- /* The agent lets the environment go before its file: what the file says must not be undone by a default. */}}
 {{- if or (ne .Values.baseUrl "https://api.wandb.ai") (not (get $config "base_url")) }}

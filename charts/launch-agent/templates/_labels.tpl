@@ -7,22 +7,30 @@ app.kubernetes.io/component: agent
 {{- end -}}
 
 {{- define "launch-agent.labels" -}}
-{{- $own := include "launch-agent.selectorLabels" . | fromYaml -}}
-{{- $_ := set $own "app.kubernetes.io/part-of" "launch-agent" -}}
-{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
-{{- $_ := set $own "app.kubernetes.io/version" (.Chart.AppVersion | toString | trunc 63) -}}
-{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
-{{- include "launch-agent.strings" (merge $own (.Values.commonLabels | default dict)) -}}
+{{- include "launch-agent.strings" (merge (include "launch-agent.ownLabels" . | fromJson) (.Values.commonLabels | default dict)) -}}
+{{- end -}}
+
+{{- define "launch-agent.ownLabels" -}}
+{{- dict
+  "app.kubernetes.io/name" (include "launch-agent.name" .)
+  "app.kubernetes.io/instance" .Release.Name
+  "app.kubernetes.io/component" "agent"
+  "app.kubernetes.io/part-of" "launch-agent"
+  "app.kubernetes.io/managed-by" .Release.Service
+  "app.kubernetes.io/version" (.Chart.AppVersion | toString | trunc 63)
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  | toJson -}}
 {{- end -}}
 
 {{- /* Labels of the agent's pod: those above, the admin's own, and what Azure's identity webhook looks for. */ -}}
 {{- define "launch-agent.podLabels" -}}
-{{- $labels := include "launch-agent.labels" . | fromYaml -}}
+{{- $own := include "launch-agent.ownLabels" . | fromJson -}}
+{{- $fixed := pick $own "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
+{{- $identity := dict -}}
 {{- if index (.Values.serviceAccount.annotations | default dict) "azure.workload.identity/client-id" -}}
-{{- $_ := set $labels "azure.workload.identity/use" "true" -}}
+{{- $_ := set $identity "azure.workload.identity/use" "true" -}}
 {{- end -}}
-{{- $own := include "launch-agent.selectorLabels" . | fromYaml -}}
-{{- include "launch-agent.strings" (merge $own (.Values.agent.labels | default dict) $labels) -}}
+{{- include "launch-agent.strings" (merge $fixed (.Values.agent.labels | default dict) $own (.Values.commonLabels | default dict) $identity) -}}
 {{- end -}}
 
 {{- /* A mapping as YAML whose values are all texts, without the empty ones: null is no annotation. */ -}}

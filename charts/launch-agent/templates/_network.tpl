@@ -45,7 +45,7 @@
 {{- define "launch-agent.egressPorts" -}}
 {{- $ports := list -}}
 {{- range .Values.networkPolicy.ports }}{{ $ports = append $ports (int .) }}{{ end -}}
-{{- $config := include "launch-agent.config" . | fromYaml -}}
+{{- $config := include "launch-agent.config" . | fromJson -}}
 {{- range compact (list .Values.baseUrl (get $config "base_url") .Values.proxy.http .Values.proxy.https) -}}
 {{- $port := regexFind ":[0-9]+$" (get (urlParse .) "host") | trimPrefix ":" -}}
 {{- $ports = append $ports ($port | default (hasPrefix "https:" . | ternary "443" "80") | int) -}}

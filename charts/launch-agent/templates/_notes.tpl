@@ -1,7 +1,7 @@
 {{- /* Warnings for NOTES.txt: what works but deserves a look, as a JSON list. */ -}}
 {{- define "launch-agent.warnings" -}}
 {{- $found := list -}}
-{{- $config := include "launch-agent.config" . | fromYaml -}}
+{{- $config := include "launch-agent.config" . | fromJson -}}
 {{- if .Values.agentConfig -}}
 {{- $found = append $found "agentConfig is an older name: rename it to launchConfig." -}}
 {{- end -}}
