@@ -76,7 +76,13 @@ def test_every_key_has_a_field_and_every_field_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "kind"), [("environment", model.Environment), ("metrics", model.Metrics), ("log", model.Log)]
+    ("part", "kind"),
+    [
+        ("environment", model.Environment),
+        ("leader-election", model.LeaderElection),
+        ("metrics", model.Metrics),
+        ("log", model.Log),
+    ],
 )
 def test_parts_agree_with_their_classes(part: str, kind: type) -> None:
     keys = schema.load("launch-config")["properties"][part]["properties"]

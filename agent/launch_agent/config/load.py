@@ -32,6 +32,7 @@ VARIABLES = {
     "WANDB_LAUNCH_START_TIMEOUT": "start-timeout",
     "LAUNCH_AGENT_NAME": "name",
     "LAUNCH_AGENT_STATE_DIR": "state-dir",
+    "LAUNCH_AGENT_LEASE": "leader-election.lease",
     "LAUNCH_AGENT_METRICS_HOST": "metrics.host",
     "LAUNCH_AGENT_METRICS_PORT": "metrics.port",
 }
@@ -90,6 +91,7 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     filled.setdefault("name", env.get("WANDB_RELEASE_NAME") or socket.gethostname())
     home = home_of(env)
     filled["state-dir"] = _expand(filled["state-dir"], home)
+    filled["leader-election"]["credentials"] = _expand(filled["leader-election"]["credentials"], home)
     secret = key.find(filled["base_url"], filled.get("api-key-file", ""), file, env, home)
     config = model.make(filled, normal.destination, normal.repository, secret)
     return replace(config, warnings=warnings)

@@ -47,6 +47,16 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderElection:
+    """Which of several agents of one name works. `lease` is `namespace/name`, empty where there is but one;
+    `duration` is seconds; `credentials` is the folder of a service account's token."""
+
+    lease: str
+    duration: int
+    credentials: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """`level` is debug, info, warning or error; `format` text or json; `file` empty for standard error."""
 
@@ -78,6 +88,7 @@ class AgentConfig:
     ready_after: float
     log_tail: int
     state_dir: Path
+    leader_election: LeaderElection
     environment: Environment
     builder: Builder
     runner: Mapping[str, Mapping[str, Any]]
@@ -94,6 +105,7 @@ def make(
     """The config from its normal form with all defaults filled in (see `config.load`)."""
     policy = filled["policy"]
     environment = filled["environment"]
+    election = filled["leader-election"]
     kind = destination.kind.value if destination else Kind.ECR.value if repository else ""
     builder = filled["builder"]
     return AgentConfig(
@@ -113,6 +125,11 @@ def make(
         ready_after=float(filled["ready-after"]),
         log_tail=filled["log-tail"],
         state_dir=Path(filled["state-dir"]),
+        leader_election=LeaderElection(
+            lease=election.get("lease", ""),
+            duration=election["duration"],
+            credentials=Path(election["credentials"]),
+        ),
         environment=Environment(
             type=environment["type"],
             region=environment.get("region", ""),

@@ -52,6 +52,7 @@ class Agent:
         pool: LaunchPool,
         metrics: Metrics,
         draining: threading.Event,
+        fence: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -63,6 +64,7 @@ class Agent:
         self._pool = pool
         self._metrics = metrics
         self._draining = draining
+        self._fence = fence
         self._clock = clock
         self._rotation = list(config.queues)
         self._unsettled: list[Ticket] = []
@@ -108,6 +110,7 @@ class Agent:
 
     def tick(self) -> float:
         """One round; returns the seconds until the next should come. Raises QueueError."""
+        self._fence()
         now = self._clock()
         if now >= self._next_heartbeat:
             self._heartbeat(now)
@@ -127,6 +130,7 @@ class Agent:
         self._rotate(popped.leases)
         if self._draining.is_set():
             return 0.0  # leases that arrive after the drain began are not claimed: they go back by themselves
+        self._fence()
         tickets: list[Ticket] = []
         for lease in popped.leases:
             ticket = self._pipeline.admitted(lease)

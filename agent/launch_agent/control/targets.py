@@ -12,6 +12,7 @@ from typing import Any
 
 from launch_agent import plugins
 from launch_agent.control.journal import Journal
+from launch_agent.control.leader import ALONE, Lead
 from launch_agent.errors import LaunchError
 from launch_agent.runners import Runner
 from launch_agent.spec.model import Resource
@@ -32,10 +33,12 @@ class Targets:
         options: Mapping[str, Mapping[str, Any]],
         journal: Journal,
         made: Callable[[Runner], None] = lambda runner: None,
+        lead: Lead = ALONE,
     ) -> None:
         self._options = options
         self._journal = journal
         self._made = made
+        self._lead = lead
         self._runners: dict[str, Runner] = {}
         self._lock = threading.Lock()
         # One for each resource: a platform that is slow to answer holds up no other's jobs.
@@ -43,6 +46,7 @@ class Targets:
 
     def runner(self, resource: str) -> Runner:
         """The resource's runner, verified. Raises LaunchError for one that is not known or not reachable."""
+        self._lead.fence()
         with self._lock:
             making = self._making.setdefault(resource, threading.Lock())
         with making:
@@ -51,8 +55,8 @@ class Targets:
             return self._runners[resource]
 
     def used_before(self) -> Sequence[str]:
-        """The resources that an earlier process of this agent started runs on."""
-        return self._journal.known_resources()
+        """The resources that an earlier process of this agent, here or elsewhere, started runs on."""
+        return sorted({*self._journal.known_resources(), *self._lead.resources()})
 
     def is_enabled(self, resource: str) -> bool:
         """Processes run with the agent's own rights and file system, so they are off unless turned on."""
@@ -69,6 +73,7 @@ class Targets:
         runner: Runner = plugins.load("runners", kind).create(self._options.get(resource, {}))
         try:
             runner.verify()
+            self._lead.remember(resource)
             self._made(runner)
         except LaunchError:
             runner.close()  # the next try makes another
