@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.fakes.control_plane import Cluster, NoCluster, control_plane
 from tests.fakes.eventually import eventually
 from tests.fakes.kube import ApiError
+from tools import go_tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -38,6 +40,12 @@ def test_it_comes_up_once_and_goes_with_its_last_user(
     for pid in pids:
         eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists(), within=10, what="the process is gone")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_the_version_that_was_asked_for(cluster: Cluster) -> None:
+    (tool,) = (tool for tool in go_tools.TOOLS if tool.name == "kube-apiserver")
+    pinned = go_tools.version(tool, go_tools.HERE / tool.module)
+    assert cluster.version == os.environ.get("LAUNCH_AGENT_TEST_KUBERNETES", pinned)
 
 
 def test_pod_security_is_enforced(cluster: Cluster, namespace: str) -> None:
