@@ -1,4 +1,16 @@
-{{- /* Environment variables of the agent's container. Secrets come by reference; nothing here holds one. */ -}}
+{{- /*
+Environment variables of the agent's container. Secrets come by reference; nothing here holds one.
+
+The config takes WANDB_BASE_URL, WANDB_LAUNCH_START_TIMEOUT and LAUNCH_AGENT_{NAME,STATE_DIR,METRICS_HOST,METRICS_PORT,
+TARGET_NAMESPACES,PROTECTED_SECRETS}. What starts things on the cluster takes these:
+  WANDB_LAUNCH_SERVICE_ACCOUNT_NAME          account of builds
+  WANDB_LAUNCH_KANIKO_PVC_{NAME,MOUNT_PATH}  claim for build contexts, and where the agent has it
+  WANDB_LAUNCH_KANIKO_AUTH_SECRET            Secret with which builds push
+  LAUNCH_AGENT_AZURE_STORAGE_SECRET          "name/key" of the storage key, for builds
+  LAUNCH_AGENT_CA_CONFIGMAP                  "name/key" of authorities, in the namespace of each run and build
+  LAUNCH_AGENT_PASS_ON                       variables of the agent that runs and builds get as well
+  LAUNCH_AGENT_LEASE                         "namespace/name" of the lease whose holder works
+*/ -}}
 
 {{- /* One variable from a "name/key" pair. Takes (list variable pair). */ -}}
 {{- define "launch-agent.env.secret" -}}

@@ -22,7 +22,10 @@ app.kubernetes.io/component: agent
   | toJson -}}
 {{- end -}}
 
-{{- /* Labels of the agent's pod: those above, the admin's own, and what Azure's identity webhook looks for. */ -}}
+{{- /*
+Labels of the agent's pod: those above, the admin's own, and what Azure's identity webhook looks for. Without the
+chart's version: a new one that changes nothing else need not replace the pod.
+*/ -}}
 {{- define "launch-agent.podLabels" -}}
 {{- $own := include "launch-agent.ownLabels" . | fromJson -}}
 {{- $fixed := pick $own "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
@@ -30,7 +33,7 @@ app.kubernetes.io/component: agent
 {{- if index (.Values.serviceAccount.annotations | default dict) "azure.workload.identity/client-id" -}}
 {{- $_ := set $identity "azure.workload.identity/use" "true" -}}
 {{- end -}}
-{{- include "launch-agent.strings" (merge $fixed (.Values.agent.labels | default dict) $own (.Values.commonLabels | default dict) $identity) -}}
+{{- include "launch-agent.strings" (merge $fixed (.Values.agent.labels | default dict) (omit $own "helm.sh/chart") (.Values.commonLabels | default dict) $identity) -}}
 {{- end -}}
 
 {{- /* A mapping as YAML whose values are all texts, without the empty ones: null is no annotation. */ -}}
