@@ -74,10 +74,8 @@ class Process:
 
     def __init__(self, config: AgentConfig, journal: Journal, queues: QueueClient | None = None) -> None:
         self._config = config
-        self.draining = threading.Event()
-        self._ended = threading.Event()
+        self.draining, self._ended, self._wake = (threading.Event() for _ in range(3))
         self._signalled = False
-        self._wake = threading.Event()
         self.metrics = Metrics()
         self.lead = _lead(config)
         self.queues = queues or WandbQueues(
