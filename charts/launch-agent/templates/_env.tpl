@@ -1,15 +1,14 @@
 {{- /*
 Environment variables of the agent's container. Secrets come by reference; nothing here holds one.
 
-The config takes WANDB_BASE_URL, WANDB_LAUNCH_START_TIMEOUT and LAUNCH_AGENT_{NAME,STATE_DIR,METRICS_HOST,METRICS_PORT,
-TARGET_NAMESPACES,PROTECTED_SECRETS}. What starts things on the cluster takes these:
+The config takes WANDB_BASE_URL, WANDB_LAUNCH_START_TIMEOUT and LAUNCH_AGENT_{NAME,STATE_DIR,LEASE,METRICS_HOST,
+METRICS_PORT,TARGET_NAMESPACES,PROTECTED_SECRETS}. What starts things on the cluster takes these:
   WANDB_LAUNCH_SERVICE_ACCOUNT_NAME          account of builds
   WANDB_LAUNCH_KANIKO_PVC_{NAME,MOUNT_PATH}  claim for build contexts, and where the agent has it
   WANDB_LAUNCH_KANIKO_AUTH_SECRET            Secret with which builds push
   LAUNCH_AGENT_AZURE_STORAGE_SECRET          "name/key" of the storage key, for builds
   LAUNCH_AGENT_CA_CONFIGMAP                  "name/key" of authorities, in the namespace of each run and build
   LAUNCH_AGENT_PASS_ON                       variables of the agent that runs and builds get as well
-  LAUNCH_AGENT_LEASE                         "namespace/name" of the lease whose holder works
 */ -}}
 
 {{- /* One variable from a "name/key" pair. Takes (list variable pair). */ -}}
@@ -74,13 +73,15 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 {{- $config := include "launch-agent.config" . | fromJson -}}
 {{ include "launch-agent.env.secret" (list "WANDB_API_KEY" (include "launch-agent.apiKeySecret" .)) }}
 {{- /* The agent lets the environment go before its file: what the file says must not be undone by a default. */}}
-{{- if or (ne .Values.baseUrl "https://api.wandb.ai") (not (get $config "base_url")) }}
+{{- $url := .Values.baseUrl | default "https://api.wandb.ai" }}
+{{- if or (ne $url "https://api.wandb.ai") (not (get $config "base_url")) }}
 - name: WANDB_BASE_URL
-  value: {{ .Values.baseUrl | quote }}
+  value: {{ $url | quote }}
 {{- end }}
-{{- if or (ne (include "launch-agent.text" .Values.agent.startTimeout) "1800") (not (hasKey $config "start-timeout")) }}
+{{- $timeout := kindIs "invalid" .Values.agent.startTimeout | ternary "1800" (include "launch-agent.text" .Values.agent.startTimeout) }}
+{{- if or (ne $timeout "1800") (not (hasKey $config "start-timeout")) }}
 - name: WANDB_LAUNCH_START_TIMEOUT
-  value: {{ include "launch-agent.text" .Values.agent.startTimeout | quote }}
+  value: {{ $timeout | quote }}
 {{- end }}
 {{- if not (get $config "name") }}
 - name: LAUNCH_AGENT_NAME
@@ -91,12 +92,12 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 - name: LAUNCH_AGENT_METRICS_HOST
   value: 0.0.0.0
 - name: LAUNCH_AGENT_METRICS_PORT
-  value: {{ include "launch-agent.text" .Values.metrics.port | quote }}
+  value: {{ int .Values.metrics.port | quote }}
 - name: LAUNCH_AGENT_TARGET_NAMESPACES
-  value: {{ .Values.rbac.clusterWide | ternary "*" (include "launch-agent.targetNamespaces" . | fromJsonArray | join ",") | quote }}
+  value: {{ empty .Values.rbac.clusterWide | ternary (include "launch-agent.targetNamespaces" . | fromJsonArray | join ",") "*" | quote }}
 - name: LAUNCH_AGENT_PROTECTED_SECRETS
   value: {{ include "launch-agent.usedSecrets" . | fromJsonArray | join "," | quote }}
-{{- if gt (int .Values.agent.replicas) 1 }}
+{{- if gt (include "launch-agent.replicas" . | int) 1 }}
 - name: LAUNCH_AGENT_LEASE
   value: {{ printf "%s/%s" (include "launch-agent.namespace" .) (include "launch-agent.fullname" .) | quote }}
 {{- end }}

@@ -45,6 +45,11 @@ Secrets of an agent by this form.
 {{- $name -}}
 {{- end -}}
 
+{{- /* The number of agents; 1 where it is set to null. */ -}}
+{{- define "launch-agent.replicas" -}}
+{{- kindIs "invalid" .Values.agent.replicas | ternary 1 .Values.agent.replicas -}}
+{{- end -}}
+
 {{- /* A Service's name is a DNS label: 63 characters at most. */ -}}
 {{- define "launch-agent.metricsServiceName" -}}
 {{- printf "%s-metrics" (include "launch-agent.fullname" . | trunc 55 | trimSuffix "-") -}}

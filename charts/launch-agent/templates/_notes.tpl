@@ -20,7 +20,7 @@
 {{- if get $config "queue" -}}
 {{- $found = append $found "The launch config has `queue`, an older form: write `queues`." -}}
 {{- end -}}
-{{- if and (get $config "base_url") (ne .Values.baseUrl "https://api.wandb.ai") (ne (get $config "base_url") .Values.baseUrl) -}}
+{{- if and (get $config "base_url") .Values.baseUrl (ne (toString .Values.baseUrl) "https://api.wandb.ai") (ne (get $config "base_url") (toString .Values.baseUrl)) -}}
 {{- $found = append $found (printf "baseUrl (%s) goes before the launch config's base_url (%s)." .Values.baseUrl (get $config "base_url")) -}}
 {{- end -}}
 {{- if and .Values.agent.apiKey (not (eq (include "launch-agent.apiKeySecret" .) (printf "%s-api-key/password" (include "launch-agent.fullname" .)))) -}}
@@ -41,8 +41,8 @@
 {{- if kindIs "invalid" $least -}}
 false
 {{- else if hasSuffix "%" (toString $least) -}}
-{{- or (eq (toString $least) "100%") (le (int .Values.agent.replicas) 1) -}}
+{{- or (eq (toString $least) "100%") (le (include "launch-agent.replicas" . | int) 1) -}}
 {{- else -}}
-{{- ge (int $least) (int .Values.agent.replicas) -}}
+{{- ge (int $least) (include "launch-agent.replicas" . | int) -}}
 {{- end -}}
 {{- end -}}
