@@ -173,8 +173,9 @@ def agents(
 
 
 def stand_by(agent: AgentProcess) -> None:
+    before = agent.log.count("standing by")
     agent.start(ready=False)
-    eventually(lambda: "standing by" in agent.log, within=30, what="the agent stands by")
+    eventually(lambda: agent.log.count("standing by") > before, within=30, what="the agent stands by")
 
 
 def job(script: str) -> dict[str, Any]:
@@ -219,6 +220,10 @@ def test_another_takes_over_from_one_that_is_killed_or_ends(
     later = backend.push("q", job("true"))
     eventually(lambda: ended(backend, later), within=20)
     assert release.stored()["spec"]["leaseTransitions"] == 2
+    stand_by(second)
+    second.signal(signal.SIGTERM)
+    assert second.wait() == 0
+    assert str(release.stored()["spec"]["holderIdentity"]).startswith(f"{socket.gethostname()}_")
 
 
 def test_one_that_cannot_renew_ends_before_another_works(

@@ -128,6 +128,7 @@ def test_max_jobs_is_one_where_nobody_says_otherwise(home: Path) -> None:
         ("LAUNCH_AGENT_NAME", "a b", "letters, digits"),
         ("LAUNCH_AGENT_METRICS_PORT", "http", 'a whole number, not the text "http"'),
         ("LAUNCH_AGENT_METRICS_PORT", "70000", "at most 65535, not 70000"),
+        ("LAUNCH_AGENT_LEASE", "launch-agent", "a namespace and a name"),
     ],
 )
 def test_junk_in_the_environment_is_named(home: Path, variable: str, text: str, message: str) -> None:
@@ -141,6 +142,15 @@ def test_the_environment_reaches_nested_keys(home: Path) -> None:
     metrics = load(home, text, None, LAUNCH_AGENT_METRICS_PORT="8080").metrics
     assert (metrics.host, metrics.port) == ("127.0.0.2", 8080)
     assert load(home, "queues: [gpu]", None, LAUNCH_AGENT_METRICS_PORT="8080").metrics.port == 8080
+
+
+def test_agents_that_share_a_name_have_a_lease(home: Path) -> None:
+    alone = load(home, "queues: [gpu]").leader_election
+    assert (alone.lease, alone.duration) == ("", 15)
+    text = "queues: [gpu]\nleader-election: {duration: 30, credentials: ~/account}"
+    shared = load(home, text, None, LAUNCH_AGENT_LEASE="wandb/launch-agent").leader_election
+    assert (shared.lease, shared.duration) == ("wandb/launch-agent", 30)
+    assert shared.credentials == home / "account"
 
 
 def test_lists_of_the_environment_are_added_to_the_files(home: Path) -> None:
