@@ -206,7 +206,7 @@ def lost() -> list[str]:
 
 @pytest.fixture
 def leadership(lease: MemoryLease, lost: list[str]) -> Iterator[Leadership]:
-    leads = Leadership(Election(lease, "a", Terms(0.6)), lost=lost.append)
+    leads = Leadership(Election(lease, "a", Terms(2.0)), lost=lost.append)
     yield leads
     leads.release()
 
@@ -215,7 +215,7 @@ def test_it_renews_by_itself(lease: MemoryLease, leadership: Leadership, lost: l
     assert leadership.standing_by() == (True, "standing by")
     assert leadership.acquire(threading.Event())
     assert leadership.standing_by() is None
-    eventually(lambda: lease.writes > 4)
+    eventually(lambda: lease.writes > 3)
     leadership.fence()
     leadership.release()
     assert lease.record is not None
@@ -247,7 +247,7 @@ def test_a_request_that_hangs_ends_it_in_time(lost: list[str]) -> None:
                 go.wait(30)
             return super().write(record)
 
-    leadership = Leadership(Election(Hanging(), "a", Terms(0.6)), lost=lost.append)
+    leadership = Leadership(Election(Hanging(), "a", Terms(2.0)), lost=lost.append)
     leadership.acquire(threading.Event())
     assert hangs.wait(10)
     eventually(lambda: lost)

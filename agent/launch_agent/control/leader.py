@@ -81,7 +81,7 @@ class Lease(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The times of an election, in seconds; those of Kubernetes's own components for a duration of 15."""
+    """The times of an election, in seconds. Kubernetes's own components have a duration of 15, too."""
 
     duration: float
 
