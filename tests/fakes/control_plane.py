@@ -268,7 +268,8 @@ def _flags(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
 
 def _spawn(folder: Path, name: str, program: Path, flags: list[str]) -> None:
     """Nobody's child (setsid -f), so it may outlive the test process that started it."""
-    script = 'echo $$ >"$0"; exec "$@"'
+    # By a rename: a file that is there and still empty would look like a program that has ended.
+    script = 'echo $$ >"$0.new"; mv "$0.new" "$0"; exec "$@"'
     command = ["setsid", "-f", "sh", "-c", script, str(folder / f"{name}.pid"), str(program), *flags]
     with (folder / f"{name}.log").open("wb") as log:
         subprocess.run(
