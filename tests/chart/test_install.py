@@ -76,7 +76,7 @@ def second_namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kube.delete("v1", "Namespace", "", name)
 
 
-@pytest.mark.req("CHART-1", "CARD-7")
+@pytest.mark.req("CLI-9", "CHART-1", "CARD-7")
 def test_the_life_of_a_release(cluster_helm: Helm, cluster: Cluster, namespace: str) -> None:
     kube = cluster.kube
     eventually(lambda: contents(kube, namespace) == OWN, within=60, every=0.5, what="the namespace is ready")
