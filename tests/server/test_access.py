@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import sqlite3
@@ -68,7 +69,8 @@ def test_without_a_valid_key_the_answer_is_401_in_json(
 def test_the_key_is_not_in_the_database(server: Server, tmp_path: Path) -> None:
     for file in (tmp_path / "data").glob("queue.db*"):
         assert server.api_key.encode() not in file.read_bytes()
-    rows = sqlite3.connect(tmp_path / "data" / "queue.db").execute("SELECT digest FROM api_keys").fetchall()
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "queue.db")) as connection:
+        rows = connection.execute("SELECT digest FROM api_keys").fetchall()
     assert len(rows) == 1
 
 

@@ -38,14 +38,17 @@ class Store:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
-        try:
-            self._prepare()
-        except OperationalError as error:
-            self.engine.dispose()
-            raise LaunchError(
-                f"opening the database {self.engine.url.render_as_string(hide_password=True)}: {error.orig}",
-                hint="the folder must exist and be writable; a PostgreSQL server must be reachable",
-            ) from error
+        with ExitStack() as on_failure:
+            on_failure.callback(self.engine.dispose)
+            try:
+                self._prepare()
+            except OperationalError as error:
+                place = self.engine.url.render_as_string(hide_password=True)
+                raise LaunchError(
+                    f"opening the database {place}: {error.orig}",
+                    hint="the folder must exist and be writable; a PostgreSQL server must be reachable",
+                ) from error
+            on_failure.pop_all()
 
     def _prepare(self) -> None:
         with self.writing() as connection:
