@@ -209,11 +209,15 @@ def _serves(kube: Kube, version: str, kind: str) -> bool:
 
 
 def _wait(folder: Path, probe: Callable[[], object], what: str) -> None:
+    seen_dead: set[str] = set()
+
     def check() -> object:
-        if dead := [
-            name for name in _PROGRAMS if (folder / f"{name}.pid").exists() and not _pid(folder, name)
-        ]:
-            raise NoCluster(f"{dead[0]} ended: {_last_words(folder, dead[0])}")
+        dead = {name for name in _PROGRAMS if (folder / f"{name}.pid").exists() and not _pid(folder, name)}
+        # At the moment of its exec a process has no command line: one look is no proof of its end.
+        if ended := sorted(dead & seen_dead):
+            raise NoCluster(f"{ended[0]} ended: {_last_words(folder, ended[0])}")
+        seen_dead.clear()
+        seen_dead.update(dead)
         return probe()
 
     eventually(check, within=_START_SECONDS, every=0.2, what=what)
