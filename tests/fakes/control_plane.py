@@ -56,7 +56,11 @@ _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
 class NoCluster(Exception):
-    """Why there is no cluster for the tests."""
+    """Why there can be no cluster for the tests on this machine: they are left out."""
+
+
+class ClusterFailed(Exception):
+    """A cluster that could be had did not come up: no reason to leave out what it is there to test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +158,17 @@ def _shared(folder: Path, programs: dict[str, Path]) -> Iterator[str]:
 
 
 def _start(folder: Path, programs: dict[str, Path]) -> str:
-    """Start what does not run. Raises NoCluster with the end of a log where it does not come up."""
+    """Start what does not run. A second try is for a port that somebody has taken since it was found free.
+
+    Raises ClusterFailed with the end of a log where it does not come up.
+    """
+    try:
+        return _start_once(folder, programs)
+    except ClusterFailed:
+        return _start_once(folder, programs)
+
+
+def _start_once(folder: Path, programs: dict[str, Path]) -> str:
     ports = folder / "ports.json"
     if ports.exists() and all(_pid(folder, name) for name in _PROGRAMS):
         return f"https://127.0.0.1:{json.loads(ports.read_text())['api']}"
@@ -180,7 +194,7 @@ def _start(folder: Path, programs: dict[str, Path]) -> str:
         _define(folder, kube)
         kube.close()
     except AssertionError as error:
-        raise NoCluster(
+        raise ClusterFailed(
             f"the control plane was started and did not come up: {_last_words(folder)}"
         ) from error
     return url
@@ -215,7 +229,7 @@ def _wait(folder: Path, probe: Callable[[], object], what: str) -> None:
         dead = {name for name in _PROGRAMS if (folder / f"{name}.pid").exists() and not _pid(folder, name)}
         # At the moment of its exec a process has no command line: one look is no proof of its end.
         if ended := sorted(dead & seen_dead):
-            raise NoCluster(f"{ended[0]} ended: {_last_words(folder, ended[0])}")
+            raise ClusterFailed(f"{ended[0]} ended: {_last_words(folder, ended[0])}")
         seen_dead.clear()
         seen_dead.update(dead)
         return probe()

@@ -74,7 +74,6 @@ class Agent:
         self._next_visit = 0.0
         self._hold_until = 0.0
         self._next_heartbeat = 0.0
-        self.stopped_by_user = False
 
     def register(self) -> None:
         """Introduce the agent to the backend. Raises QueueError."""
@@ -154,7 +153,6 @@ class Agent:
         self._next_heartbeat = now + HEARTBEAT_SECONDS
         if directive.stop:
             _log.info("the agent was stopped by a user; its runs go on")
-            self.stopped_by_user = True
             self._draining.set()
 
     def _visit(self, now: float) -> None:
@@ -235,8 +233,8 @@ def repeat(
 ) -> None:
     """Call `tick` again and again, with the pauses that it returns, until `until` is set.
 
-    An error makes the rounds rarer (up to a minute, `Retry-After` honoured) and ends nothing: this is one of
-    the two places that catch every exception, so that a bug met once does not leave runs unwatched for ever.
+    An error makes the rounds rarer (up to a minute, `Retry-After` honoured) and ends nothing. Every exception
+    is caught here, as the pipeline does for one item: a bug met once must not leave runs unwatched for ever.
     """
     failures = 0
     while not until.is_set():

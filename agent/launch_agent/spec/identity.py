@@ -69,11 +69,3 @@ def from_labels(labels: Mapping[str, str]) -> RunIdentity | None:
 def item_key(item_id: str) -> str:
     """An item id as a file name: unchanged ids stay apart even where the file system folds case."""
     return base64.b32encode(item_id.encode()).decode().rstrip("=").lower()
-
-
-def item_from_key(key: str) -> str | None:
-    """The item id that `item_key` encoded; None where the text is none of its results."""
-    try:
-        return base64.b32decode(key.upper() + "=" * (-len(key) % 8)).decode()
-    except ValueError:  # no base32 (binascii.Error), not ASCII, or no UTF-8 inside
-        return None
