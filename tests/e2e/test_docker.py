@@ -290,6 +290,8 @@ def test_an_engine_that_goes_away_fails_no_job(site: Site) -> None:
     with EngineProxy(site.engine.host) as proxy, site.agent(queue, runner={"host": proxy.host}) as agent:
         before = site.push(queue, "sh", "-c", WAITS)
         agent.running(before)
+        # The engine runs it before it answers; what is cut off in between is a start, not a run.
+        eventually(lambda: re.search(r"run \S+ is running", agent.log), within=30)
         proxy.cut()
         during = [site.push(queue, "true") for _ in range(3)]
         eventually(lambda: agent.log.count("cannot be started yet") >= 3, within=30)

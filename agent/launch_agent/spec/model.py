@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -57,13 +57,15 @@ class Resource(StrEnum):
 class RunStatus:
     """What a runner knows of a run. `reason` is one CamelCase word (`OOMKilled`), stable across releases;
     `message` is a sentence, `hint` says what to change. `exit_code` is None until the run has ended, and
-    where the platform does not tell it."""
+    where the platform does not tell it. `held` says that a queueing controller keeps the run back (a quota,
+    a suspended job): that time does not count against the start timeout."""
 
     state: RunState
     reason: str = ""
     message: str = ""
     hint: str = ""
     exit_code: int | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +173,24 @@ class RunSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What opens a container registry. `host` is the registry's, with its port; `expires` is seconds since
+    the epoch, None for what does not expire by itself."""
+
+    host: str
+    username: str
+    password: Secret
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """What a runner is asked to start.
 
     `entry_point` and `args` are empty where the image's own are to be used. `env` holds what anybody may
     see, `secret_env` what must be handed over by the safest way that the platform has. `resource_args` has
-    its macros filled. `image` is empty for processes.
+    its macros filled. `image` is empty for processes. `pull_credentials` asks anew at each call for what
+    opens the image's registry, where the agent is the one to know; None where the target helps itself.
     """
 
     identity: RunIdentity
@@ -187,3 +201,4 @@ class RunRequest:
     secret_env: Mapping[str, Secret] = field(default_factory=dict)
     resource_args: Mapping[str, Any] = field(default_factory=dict)
     working_dir: str = ""
+    pull_credentials: Callable[[], Credentials | None] | None = None

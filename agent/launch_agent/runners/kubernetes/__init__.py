@@ -1,0 +1,1 @@
+"""The target resource `kubernetes`: Jobs, Pods and custom resources of a cluster."""
