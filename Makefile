@@ -54,7 +54,7 @@ lint: $(DEV) ## style, types, generated files and lock files
 chart: $(DEV) ## the chart's lint and its own unit tests (chart-testing, helm-unittest)
 	@$(BIN)/python -m tools.chart_lint
 
-# The control plane of VERSION is built into the cache, which takes some minutes the first time.
+# The programs of VERSION are built into the cache, which takes some minutes the first time.
 test-kubernetes: $(DEV) ## the chart's tests against another Kubernetes: make test-kubernetes VERSION=1.34.4
 	@test -n "$(VERSION)" || { echo "which? make test-kubernetes VERSION=1.34.4" >&2; exit 2; }
 	@$(MAKE) -s go-tools
@@ -75,7 +75,7 @@ bench: $(DEV) ## measure, print, and store in benchmarks/results/
 
 tools: system go-tools ## what the tests use and pip cannot install
 
-go-tools: $(DEV) ## helm, ct and a Kubernetes control plane, built once into the user's cache
+go-tools: $(DEV) ## helm, ct and a Kubernetes cluster, built once into the user's cache
 	@$(BIN)/python -m tools.go_tools
 	@$(BIN)/python -m tools.custom_resources
 

@@ -1,10 +1,11 @@
-"""Builds the Go programs of the tests (helm, ct, a Kubernetes control plane) once, into the user's cache.
+"""Builds the Go programs of the tests (helm, ct, a Kubernetes cluster) once, into the user's cache.
 
 Each folder of `tools/` with a go.mod pins one program, or several that agree about their dependencies; go.sum
 holds their hashes. The cache folder's name is a hash of all that goes into a build, so a changed pin makes a
 new folder beside the old. A program appears in it by a rename and is therefore whole or not there; a lock
-file lets several processes ask at once. What cannot be built here is named with what is left out for want of
-it, and is no error: the tests that use it skip themselves.
+file lets several processes ask at once. The programs of one module are built by one command, which compiles
+what they share once and links two while it compiles a third. What cannot be built here is named with what is
+left out for want of it, and is no error: the tests that use it skip themselves.
 
     python -m tools.go_tools                            build what is missing
     python -m tools.go_tools helm ct                    only these
@@ -35,7 +36,7 @@ from tools import kubernetes_module
 HERE = Path(__file__).resolve().parent
 GO_LOCK = HERE.parent / "requirements" / "go.lock"
 
-# The API server is the largest: five minutes on two cores.
+# Those of Kubernetes are the largest: eight minutes on two cores that have nothing else to do.
 BUILD_SECONDS = 2400
 _PIP_SECONDS = 600
 _FLAGS = ("-trimpath", "-mod=readonly", "-buildvcs=false")
@@ -49,19 +50,25 @@ class CannotBuild(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """A program: the folder with its go.mod, its package, the module that gives it its version, what the
-    linker stamps into it (`{version}`, `{minor}`), and what is left out where it is missing."""
+    linker stamps into it (`{version}`, `{minor}`), its build tags, whether it is linked with C libraries,
+    whether only root on Linux can use it, and what is left out where it is missing."""
 
     name: str
     module: str
     package: str
     versioned: str
     stamps: tuple[str, ...] = ()
+    tags: str = ""
+    cgo: bool = False
     place: str = "bin"
+    root_only: bool = False
     without: str
 
 
 _CHART = "the tests of the Helm chart"
 _CLUSTER = "tests against a real Kubernetes API server"
+_NODE = "tests on a real Kubernetes node"
+_NODE_COMMANDS = ("kubelet", "kube-proxy")
 _KUBERNETES_STAMPS = (
     f"{_COMPONENT}.gitVersion=v{{version}}",
     f"{_COMPONENT}.gitMajor=1",
@@ -114,9 +121,40 @@ TOOLS = (
             package=f"k8s.io/kubernetes/cmd/{command}",
             versioned="k8s.io/kubernetes",
             stamps=_KUBERNETES_STAMPS,
-            without=_CLUSTER,
+            root_only=command in _NODE_COMMANDS,
+            without=_NODE if command in _NODE_COMMANDS else _CLUSTER,
         )
         for command in kubernetes_module.COMMANDS
+    ),
+    Tool(
+        name="kwok",
+        module="kwok",
+        package="sigs.k8s.io/kwok/cmd/kwok",
+        versioned="sigs.k8s.io/kwok",
+        without="tests that need a Kubernetes node, if only a fake one",
+    ),
+    *(
+        Tool(
+            name=command,
+            module="containerd",
+            package=f"github.com/containerd/containerd/v2/cmd/{command}",
+            versioned="github.com/containerd/containerd/v2",
+            stamps=("github.com/containerd/containerd/v2/version.Version={version}",),
+            root_only=True,
+            without=_NODE,
+        )
+        for command in ("containerd", "containerd-shim-runc-v2", "ctr")
+    ),
+    Tool(
+        name="runc",
+        module="runc",
+        package="github.com/opencontainers/runc",
+        versioned="github.com/opencontainers/runc",
+        # Pods of the Pod Security standard `restricted` ask for a seccomp profile.
+        tags="seccomp",
+        cgo=True,
+        root_only=True,
+        without=_NODE,
     ),
 )
 
@@ -135,8 +173,9 @@ def home() -> Path:
 
 
 def kubernetes_home(version: str) -> Path:
-    """The folder of another version's control plane; nothing of it is pinned but the version."""
-    return cache() / "tools" / f"kubernetes-{version}-{sys.platform}-{platform.machine()}"
+    """The folder of another version's programs; nothing of it is pinned but the version."""
+    commands = hashlib.sha256(" ".join(kubernetes_module.COMMANDS).encode()).hexdigest()[:8]
+    return cache() / "tools" / f"kubernetes-{version}-{commands}-{sys.platform}-{platform.machine()}"
 
 
 def program(tool: Tool, folder: Path) -> Path:
@@ -201,23 +240,26 @@ def wanted_go(modules: Sequence[Path]) -> tuple[int, ...]:
     return max(tuple(int(number or 0) for number in found.groups()) for found in lines if found)
 
 
-def build(tool: Tool, module: Path, folder: Path, go: str) -> None:
-    """Build one program into the folder. Raises CannotBuild."""
-    target = program(tool, folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pinned = version(tool, module)
+def build(tools: Sequence[Tool], module: Path, folder: Path, go: str) -> None:
+    """Build programs of one module, alike but for their names, into the folder. Raises CannotBuild."""
+    first = tools[0]
+    place = folder / first.place
+    place.mkdir(parents=True, exist_ok=True)
+    pinned = version(first, module)
     minor = pinned.split(".")[1]
-    stamps = [word.format(version=pinned, minor=minor) for word in tool.stamps]
+    stamps = [word.format(version=pinned, minor=minor) for word in first.stamps]
     linked = " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps)])
     # What a user has set for other projects must not change what comes out here.
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
-        built = Path(scratch, tool.name)
-        command = [go, "build", *_FLAGS, "-ldflags", linked, "-o", str(built), tool.package]
-        _run(command, module, environment)
-        if tool.place != "bin":
-            (target.parent / "plugin.yaml").write_text(_plugin(tool, pinned), encoding="utf-8")
-        built.replace(target)
+    environment = {**os.environ, "CGO_ENABLED": str(int(first.cgo)), "GOWORK": "off", "GOFLAGS": ""}
+    with tempfile.TemporaryDirectory(dir=place, prefix=".build-") as scratch:
+        # With one package, `-o` a folder names the program after the package.
+        out = scratch if len(tools) > 1 else str(Path(scratch, first.name))
+        command = [go, "build", *_FLAGS, f"-tags={first.tags}", "-ldflags", linked, "-o", out]
+        _run([*command, *(tool.package for tool in tools)], module, environment)
+        if first.place != "bin":
+            (place / "plugin.yaml").write_text(_plugin(first, pinned), encoding="utf-8")
+        for tool in tools:
+            Path(scratch, tool.name).replace(program(tool, folder))
 
 
 def _run(command: Sequence[str], module: Path, environment: Mapping[str, str]) -> None:
@@ -253,30 +295,48 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+def is_usable(tool: Tool) -> bool:
+    return not tool.root_only or (sys.platform.startswith("linux") and os.getuid() == 0)
+
+
 def make(wanted: Sequence[Tool], folder: Path, modules: Path) -> bool:
-    """Build what is missing, one after the other; `modules` holds a folder for each module. False where
-    something is left out."""
-    if all(program(tool, folder).exists() for tool in wanted):
+    """Build what is missing and of use here; `modules` holds a folder for each module. False where something
+    is left out that could be of use."""
+    for reason in sorted({tool.without for tool in wanted if not is_usable(tool)}):
+        print(f"left out: {reason}: only root on Linux can run one", flush=True)
+    usable = [tool for tool in wanted if is_usable(tool)]
+    if all(program(tool, folder).exists() for tool in usable):
         return True
     complete = True
     with exclusive(folder.with_suffix(".lock")):
-        missing = [tool for tool in wanted if not program(tool, folder).exists()]
+        missing = [tool for tool in usable if not program(tool, folder).exists()]
         go = ""
-        for tool in missing:
+        for group in _groups(missing):
+            names = ", ".join(tool.name for tool in group)
             began = time.monotonic()
             try:
                 go = go or find_go(wanted_go([modules / each.module for each in missing]))
-                build(tool, modules / tool.module, folder, go)
+                build(group, modules / group[0].module, folder, go)
             except CannotBuild as reason:
                 complete = False
-                print(f"left out: {tool.without}: cannot build {tool.name}: {reason}", flush=True)
+                without = "; ".join(dict.fromkeys(tool.without for tool in group))
+                print(f"left out: {without}: cannot build {names}: {reason}", flush=True)
             else:
-                print(f"built {tool.name} in {time.monotonic() - began:.0f} s", flush=True)
+                print(f"built {names} in {time.monotonic() - began:.0f} s", flush=True)
     return complete
 
 
+def _groups(tools: Sequence[Tool]) -> list[list[Tool]]:
+    """What one command can build: same module, flags and place."""
+    groups: dict[tuple[object, ...], list[Tool]] = {}
+    for tool in tools:
+        key = (tool.module, tool.stamps, tool.tags, tool.cgo, tool.place)
+        groups.setdefault(key, []).append(tool)
+    return list(groups.values())
+
+
 def make_kubernetes(asked: str) -> bool:
-    """Build the control plane of another Kubernetes version. Its module is made in the cache, since only the
+    """Build the programs of another Kubernetes version. Its module is made in the cache, since only the
     pinned version's is committed. Raises ValueError where it is not a version."""
     folder = kubernetes_home(asked)
     modules = folder / "src"

@@ -1,4 +1,4 @@
-"""Writes the Go module from which a version of the Kubernetes control plane is built.
+"""Writes the Go module from which a version of Kubernetes is built.
 
 `k8s.io/kubernetes` cannot be required like another module: its own go.mod points at folders of its source
 tree (`./staging/src/k8s.io/...`), and replacements count only in the module that is built. So ours repeats
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "kubernetes"
-COMMANDS = ("kube-apiserver", "kube-controller-manager")
+COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 
 # Both ask the module proxy; the second reads the go.mod of some hundred modules.
 _DOWNLOAD_SECONDS = 600

@@ -4,7 +4,7 @@
 # fails for a missing program: the tests that need it skip themselves and say why.
 set -eu
 
-# program | Debian package | what is left out without it
+# program, or the path of a file | Debian package | what is left out without it
 needs='
 git|git|tests that clone repositories
 docker|docker-cli docker.io|the Docker runner and its tests (the demo runs its jobs as processes)
@@ -12,15 +12,22 @@ dockerd|docker.io|tests on a Docker engine of their own, where none answers alre
 iptables|iptables|tests on a Docker engine of their own, where none answers already
 debootstrap|debootstrap|tests in a Debian base image (a smaller one is made of the Python at hand)
 docker-registry|docker-registry|tests that pull from a registry
+ip|iproute2|tests on a real Kubernetes node
+socat|socat|tests on a real Kubernetes node
+/usr/lib/cni/bridge|containernetworking-plugins|tests on a real Kubernetes node
+gcc|gcc|tests on a real Kubernetes node
+/usr/include/stdlib.h|libc6-dev|tests on a real Kubernetes node
+pkg-config|pkg-config|tests on a real Kubernetes node
+/usr/include/seccomp.h|libseccomp-dev|tests on a real Kubernetes node
 '
 
 # dockerd and iptables live in sbin, which a user's PATH need not hold.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
-missing() { # prints the lines of $needs whose program is not there
+missing() { # prints the lines of $needs whose program or file is not there
     echo "$needs" | while IFS='|' read -r program packages without; do
-        if [ -n "$program" ] && ! command -v "$program" >/dev/null 2>&1; then
+        if [ -n "$program" ] && ! command -v "$program" >/dev/null 2>&1 && [ ! -e "$program" ]; then
             echo "$program|$packages|$without"
         fi
     done
@@ -43,5 +50,5 @@ if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/n
 fi
 
 missing | while IFS='|' read -r program packages without; do
-    echo "left out: $without: no program '$program' (Debian: apt-get install ${packages##* })"
+    echo "left out: $without: no $program (Debian: apt-get install ${packages##* })"
 done

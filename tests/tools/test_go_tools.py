@@ -50,6 +50,9 @@ def test_a_module_of_another_kubernetes_version() -> None:
         "tool (",
         "\tk8s.io/kubernetes/cmd/kube-apiserver",
         "\tk8s.io/kubernetes/cmd/kube-controller-manager",
+        "\tk8s.io/kubernetes/cmd/kube-scheduler",
+        "\tk8s.io/kubernetes/cmd/kubelet",
+        "\tk8s.io/kubernetes/cmd/kube-proxy",
         ")",
         "",
         "require k8s.io/kubernetes v1.34.4",
@@ -76,6 +79,18 @@ def test_what_cannot_be_built_is_left_out_by_name(tmp_path: Path, capsys: pytest
     assert not go_tools.make([tool], tmp_path / "made", tmp_path)
     assert capsys.readouterr().out.startswith("left out: a test: cannot build nothing: ")
     assert not list((tmp_path / "made").rglob("nothing"))
+
+
+def test_what_only_root_can_use_is_named_and_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(go_tools.os, "getuid", lambda: 1000)
+    tools = [tool for tool in go_tools.TOOLS if tool.root_only]
+    assert {tool.name for tool in tools} >= {"kubelet", "containerd", "runc"}
+    assert go_tools.make(tools, tmp_path / "made", tmp_path / "no-modules")
+    assert capsys.readouterr().out == (
+        "left out: tests on a real Kubernetes node: only root on Linux can run one\n"
+    )
 
 
 def test_what_is_there_is_not_built_again(tmp_path: Path) -> None:
