@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from launch_agent.spec.model import RunIdentity, RunRequest, RunStatus
@@ -61,3 +62,26 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchHealth:
+    """How well a runner hears from its target resource, for one thing that it watches (`jobs in team-a`).
+
+    `age` is the seconds since it last heard anything, if only that there is no news; `listed` those since it
+    last had the whole list, infinite before the first. `error` is why it hears nothing at present.
+    """
+
+    name: str
+    age: float
+    listed: float = float("inf")
+    error: str = ""
+
+
+def health_of(runner: Runner) -> Sequence[WatchHealth]:
+    """What a runner that watches its runs, rather than ask for them, says of how well it hears.
+
+    A runner does so by a method `health() -> Sequence[WatchHealth]`, which no runner has to have.
+    """
+    health: Callable[[], Sequence[WatchHealth]] = getattr(runner, "health", tuple)
+    return health()
