@@ -152,7 +152,8 @@ class RunSpec:
     One of `image`, `job` and `scheduler` is set, or none where a process's entry point is all there is.
     `resource` is a name as the spec gave it (`gcp-vertex` becomes `vertex`), `resource_args` is that
     resource's own part of the spec without its `builder` key, which `builder` holds; a scheduler has none.
-    `api_key` is set where the submitter's own key travels with the job.
+    `api_key` is set where the submitter's own key travels with the job. `services` are the spec's
+    `additional_services`: Kubernetes objects that accompany the run.
     """
 
     entity: str
@@ -170,6 +171,7 @@ class RunSpec:
     resume_count: int = 0
     overrides: Overrides = field(default_factory=Overrides)
     api_key: Secret = field(default_factory=lambda: Secret(""))
+    services: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,7 @@ class RunRequest:
     see, `secret_env` what must be handed over by the safest way that the platform has. `resource_args` has
     its macros filled. `image` is empty for processes. `pull_credentials` asks anew at each call for what
     opens the image's registry, where the agent is the one to know; None where the target helps itself.
+    `services` are the spec's `additional_services`, macros filled: `{name, config: a Kubernetes object}`.
     """
 
     identity: RunIdentity
@@ -202,3 +205,4 @@ class RunRequest:
     resource_args: Mapping[str, Any] = field(default_factory=dict)
     working_dir: str = ""
     pull_credentials: Callable[[], Credentials | None] | None = None
+    services: Sequence[Mapping[str, Any]] = ()

@@ -77,6 +77,7 @@ def parse(lease: Lease) -> RunSpec:
             working_dir=_text(overrides, "overrides.working_dir"),
         ),
         api_key=Secret(_text(raw, "_wandb_api_key")),
+        services=() if scheduler else _services(raw),
     )
 
 
@@ -129,6 +130,16 @@ def _resource(raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if _RESOURCE_NAMES.get(key, key) == name:
             merged |= _mapping(every, f"resource_args.{key}")
     return name, merged
+
+
+def _services(raw: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    services = raw.get("additional_services") or ()
+    if isinstance(services, str) or not isinstance(services, Sequence):
+        raise _wrong_type("additional_services", "a list of mappings", services)
+    for service in services:
+        if not isinstance(service, Mapping):
+            raise _wrong_type("additional_services", "a list of mappings", service)
+    return tuple(services)
 
 
 def _required(raw: Mapping[str, Any], key: str) -> str:
