@@ -7,6 +7,7 @@ set -eu
 # program, or the path of a file | Debian package | what is left out without it
 needs='
 git|git|tests that clone repositories
+sshd|openssh-server openssh-client|tests that clone repositories over SSH
 docker|docker-cli docker.io|the Docker runner and its tests (the demo runs its jobs as processes)
 dockerd|docker.io|tests on a Docker engine of their own, where none answers already
 iptables|iptables|tests on a Docker engine of their own, where none answers already
