@@ -7,7 +7,7 @@ A test class inherits `QueueClientContract` and gives a `world` fixture: a backe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pytest
@@ -214,6 +214,25 @@ class QueueClientContract:
         claim = self.claimed(started)
         started.client.finish(claim, Outcome(state=state))
         assert started.world.state("first", claim.item_id) == "CLAIMED"
+
+    def test_a_preempted_job_goes_back_to_its_queue(self, started: Started) -> None:
+        """openings L9: what it was, its sweep and its run included; so often, and no more."""
+        spec = {**SPEC, "sweep_id": "s1", "name": "trial 7"}
+        started.world.push("first", spec)
+        [lease] = started.client.pop(["first"], 1).leases
+        claim = claim_of(lease)
+        for attempt in (1, 2):
+            assert started.client.ack([claim]) == {claim.item_id}
+            successor = started.client.requeue(claim, lease.spec, most=2)
+            [lease] = started.client.pop(["first"], 9).leases
+            assert lease.item_id == successor
+            wanted = {**spec, "run_id": claim.run_id, "_resume_count": attempt}
+            assert {key: lease.spec.get(key) for key in wanted} == wanted
+            claim = replace(claim, item_id=lease.item_id)
+        assert started.client.ack([claim]) == {claim.item_id}
+        assert started.client.requeue(claim, lease.spec, most=2) is None
+        assert started.world.state("first", claim.item_id) == "CLAIMED"
+        assert started.client.pop(["first"], 9).leases == ()
 
     def test_a_warning_leaves_the_item_as_it_is(self, started: Started) -> None:
         claim = self.claimed(started)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import pytest
 
+from launch_agent.control.preemption import MOST_RESUMES
 from launch_agent.control.reports import Reports
 from launch_agent.control.tracker import SETTLE_SECONDS, Tracker
 from launch_agent.errors import RunnerError
@@ -25,7 +27,10 @@ class Bench:
     now: float = 1000.0
 
     def __post_init__(self) -> None:
-        self.reports = Reports(self.queues, Metrics())
+        self.forgotten: list[str] = []
+        self.reports = Reports(
+            self.queues, Metrics(), lambda claim: self.queues.requeue(claim, None, most=MOST_RESUMES)
+        )
         self.tracker = Tracker(
             self.queues,
             self.reports,
@@ -33,6 +38,7 @@ class Bench:
             start_timeout=self.start_timeout,
             stop_timeout=self.stop_timeout,
             log_tail=2,
+            forget=self.forgotten.append,
         )
 
     def run(self, item: str = "i1", state: RunState = RunState.RUNNING, kind: str = "job") -> ScriptedRun:
@@ -49,6 +55,14 @@ class Bench:
         run = ScriptedRun(identity=identity)
         run.be(state)
         self.tracker.add(run, self.now)
+        return run
+
+    def preempted(self, times: int) -> ScriptedRun:
+        """A run that is preempted, after its job was put back so many times."""
+        self.queues.claimed["i1"] = "i1"
+        self.queues.specs["i1"] = {"_resume_count": times, "sweep_id": "s"}
+        run = self.run()
+        run.be(RunState.PREEMPTED, message="the scheduler needed the node")
         return run
 
     def after(self, seconds: float = 0.0) -> None:
@@ -317,3 +331,203 @@ def test_a_bug_while_an_end_is_read_does_not_lose_it() -> None:
     run.log_bug = None
     bench.after(1)
     assert bench.ends["i1"].state is RunState.FAILED
+
+
+def test_time_in_a_controllers_queue_is_not_counted() -> None:
+    bench = Bench(start_timeout=100)
+    run = bench.run(state=RunState.PENDING)
+    bench.after(50)
+    run.be(RunState.PENDING, held=True)
+    for _ in range(100):
+        bench.after(60)
+    run.be(RunState.PENDING)
+    bench.after(10)
+    bench.after(49)
+    assert run.cancelled == 0
+    bench.after(2)
+    assert run.cancelled == 1
+
+
+def test_time_in_which_a_run_ran_is_not_counted_when_it_waits_again() -> None:
+    """Kueue and Volcano take a running job's nodes away and start it again later."""
+    bench = Bench(start_timeout=100)
+    run = bench.run(state=RunState.PENDING)
+    bench.after(60)
+    run.be(RunState.RUNNING)
+    bench.after(5000)
+    bench.after(5000)
+    run.be(RunState.PENDING)
+    bench.after(1)
+    bench.after(30)
+    assert run.cancelled == 0
+    bench.after(30)
+    assert run.cancelled == 1
+
+
+def test_a_wait_for_quota_is_told_once() -> None:
+    bench = Bench()
+    run = bench.run(state=RunState.PENDING)
+    run.be(RunState.PENDING, held=True)
+    bench.after(1)
+    for missing in range(5):
+        run.be(RunState.PENDING, held=True, reason="QuotaReserved", message=f"{missing} more GPUs needed")
+        bench.after(1)
+    assert [notice.message for _, notice in bench.queues.warnings] == ["waiting for quota"]
+
+
+def test_a_warning_that_could_not_be_told_is_told_later() -> None:
+    bench = Bench()
+    run = bench.run(state=RunState.RUNNING)
+    run.be(RunState.RUNNING, reason="Evicting", message="the node is drained")
+    bench.queues.down = True
+    bench.after(1)
+    bench.queues.down = False
+    bench.after(1)
+    bench.after(1)
+    assert len(bench.queues.warnings) == 1
+
+
+def test_a_look_at_a_run_that_did_not_change_costs_one_call() -> None:
+    bench = Bench()
+    run = bench.run(state=RunState.RUNNING)
+    bench.after(1)
+    warned = bench.queues.calls.count("warn")
+    for _ in range(10):
+        bench.after(0.1)
+    assert bench.queues.calls.count("warn") == warned
+    assert run.looks >= 10
+
+
+@pytest.mark.parametrize("times", [0, 4])
+def test_a_preempted_run_goes_back_to_its_queue(times: int) -> None:
+    """openings L9."""
+    bench = Bench()
+    run = bench.preempted(times)
+    bench.after(1)
+    assert bench.queues.finished == []
+    [lease] = bench.queues.waiting["q"]
+    assert (lease.item_id, lease.spec["_resume_count"], lease.spec["sweep_id"]) == (
+        "i1-again",
+        times + 1,
+        "s",
+    )
+    assert (run.released, bench.forgotten, bench.tracker.live()) == (1, ["i1"], 0)
+
+
+def test_a_run_that_is_preempted_too_often_fails() -> None:
+    bench = Bench()
+    run = bench.preempted(5)
+    run.output = "epoch 3\n"
+    bench.after(1)
+    failure = bench.ends["i1"].failure
+    assert failure is not None
+    assert (failure.reason, failure.log, run.released) == ("Preempted", "epoch 3\n", 1)
+    assert "several times" in failure.hint
+    assert not bench.queues.waiting.get("q")
+
+
+def test_a_preempted_run_waits_for_its_backend() -> None:
+    bench = Bench()
+    run = bench.preempted(0)
+    bench.queues.down = True
+    for _ in range(10):
+        bench.after(60)
+    assert (run.released, bench.tracker.live()) == (0, 0)
+    bench.queues.down = False
+    bench.after(120)
+    assert (run.released, len(bench.queues.waiting["q"])) == (1, 1)
+
+
+def test_a_job_that_cannot_be_put_back_fails_and_says_why() -> None:
+    bench = Bench()
+    run = bench.preempted(0)
+    bench.queues.claimed.clear()
+    bench.after(1)
+    failure = bench.ends["i1"].failure
+    assert failure is not None
+    assert (failure.reason, run.released) == ("Preempted", 1)
+    assert "was not put back into its queue: item i1 is not claimed" in failure.hint
+
+
+def test_a_run_that_is_preempted_while_its_user_stops_it_is_stopped() -> None:
+    bench = Bench()
+    run = bench.preempted(0)
+    run.be(RunState.RUNNING)
+    bench.queues.stops = {"i1"}
+    bench.after(5)
+    run.be(RunState.PREEMPTED)
+    bench.after(1)
+    assert bench.ends["i1"] == Outcome(state=RunState.STOPPED)
+    assert not bench.queues.waiting.get("q")
+
+
+def test_a_log_that_cannot_be_read_at_the_end_is_tried_again() -> None:
+    bench = Bench()
+    run = bench.run()
+    run.be(RunState.FAILED, reason="Error", message="exit code 1", exit_code=1)
+    run.log_bug = RunnerError("the API server does not answer", retryable=True)
+    bench.after(1)
+    assert bench.queues.finished == []
+    run.log_bug = None
+    bench.after(1)
+    failure = bench.ends["i1"].failure
+    assert failure is not None
+    assert failure.log == "epoch 1\n"
+
+
+def test_a_log_that_stays_unreadable_delays_an_end_for_a_while_only() -> None:
+    bench = Bench()
+    run = bench.run()
+    run.be(RunState.FAILED, reason="Error", message="exit code 1", exit_code=1)
+    run.log_bug = RunnerError("the API server does not answer", retryable=True)
+    for _ in range(20):
+        bench.after(1)
+    failure = bench.ends["i1"].failure
+    assert failure is not None
+    assert "does not answer" in failure.log
+
+
+def test_the_log_of_a_run_that_reports_itself_late_is_read_before_it_may_be_gone() -> None:
+    bench = Bench(queues=MemoryQueues(outcomes=False))
+    run = bench.run()
+    run.be(RunState.FINISHED)
+    bench.after(3)
+    bench.after(3)
+    run.output = ""  # its time to live is over
+    bench.after(SETTLE_SECONDS)
+    failure = bench.ends["i1"].failure
+    assert failure is not None
+    assert failure.log == "epoch 1\n"
+
+
+def test_the_counts_by_state_are_right_without_being_counted() -> None:
+    bench = Bench()
+    runs = [bench.run(f"i{number}", RunState.PENDING) for number in range(6)]
+    bench.after(1)
+    for run in runs[:4]:
+        run.be(RunState.RUNNING)
+    bench.after(1)
+    runs[0].be(RunState.FINISHED)
+    runs[5].be(RunState.STOPPED)
+    bench.after(1)
+    counts = {state: count for (_, state), count in bench.tracker._counts.items() if count}
+    assert counts == {RunState.RUNNING: 3, RunState.PENDING: 1}
+
+
+def test_a_jump_of_the_wall_clock_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timers run on the monotonic clock: a machine whose clock is set starts and stops nothing."""
+    bench = Bench(start_timeout=100)
+    run = bench.run(state=RunState.PENDING)
+    for jump in (-1e9, 1e9):
+        monkeypatch.setattr(time, "time", lambda jump=jump: 1.7e9 + jump)
+        bench.after(10)
+    assert (run.cancelled, bench.queues.finished) == (0, [])
+
+
+def test_stop_checks_come_less_often_the_more_runs_there_are() -> None:
+    bench = Bench()
+    for number in range(5000):
+        bench.run(f"i{number}")
+    for _ in range(60):
+        bench.after(1)
+    assert bench.queues.calls.count("stop_requested") == 6

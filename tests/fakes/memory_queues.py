@@ -32,6 +32,8 @@ class MemoryQueues:
     calls: list[str] = field(default_factory=list)
     directive: Directive = field(default_factory=Directive)
     ack_answers_lost: int = 0
+    specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    successors: dict[str, str] = field(default_factory=dict)
 
     def push(self, queue: str, item_id: str, **spec: Any) -> None:
         full = {
@@ -70,6 +72,7 @@ class MemoryQueues:
             self.waiting[lease.queue].insert(0, lease)
         taken = tuple(leases[:limit])
         self.leased.update({lease.item_id: lease for lease in taken})
+        self.specs.update({lease.item_id: lease.spec for lease in taken})
         return Popped(leases=taken)
 
     def ack(self, claims: Sequence[RunIdentity]) -> set[str]:
@@ -97,6 +100,25 @@ class MemoryQueues:
         self._called("finish")
         self.leased.pop(claim.item_id, None)
         self.finished.append((claim.item_id, outcome))
+
+    def requeue(
+        self, claim: RunIdentity, spec: Mapping[str, Any] | None, *, most: int, again: bool = False
+    ) -> str | None:
+        self._called("requeue")
+        if claim.item_id in self.successors:
+            return self.successors[claim.item_id]
+        known = spec or self.specs.get(claim.item_id)
+        if known is None or claim.item_id not in self.claimed:
+            raise QueueError(f"item {claim.item_id} is not claimed")
+        resumed = int(known.get("_resume_count") or 0) + 1
+        if resumed > most:
+            return None
+        successor = f"{claim.item_id}-again"
+        self.successors[claim.item_id] = successor
+        spec = {**known, "run_id": claim.run_id, "_resume_count": resumed}
+        lease = Lease(item_id=successor, queue=claim.queue, entity=claim.queue_entity, spec=spec)
+        self.waiting.setdefault(claim.queue, []).append(lease)
+        return successor
 
     def stop_requested(self, runs: Sequence[RunIdentity]) -> set[str]:
         self._called("stop_requested")

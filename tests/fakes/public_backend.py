@@ -33,16 +33,19 @@ type ServerInfo { features: [Feature] }
 type Feature { name: String isEnabled: Boolean }
 type Project { runQueues: [RunQueue] runQueue(name: String!): RunQueue run(name: String!): Run }
 type RunQueue { id: ID name: String createdBy: String access: String runQueueItem(id: ID!): Item }
-type Item { id: ID state: String associatedRunId: String }
+type Item { id: ID state: String associatedRunId: String %(item)s }
 type Run { id: ID name: String stopped: Boolean state: String }
 type LaunchAgent { id: ID name: String stopPolling: Boolean agentStatus: String }
 type Ok { success: Boolean }
+type Pushed { runQueueItemId: ID runSpec: JSONString }
 type Popped { runQueueItemId: ID runSpec: JSON }
 type Created { launchAgentId: ID }
 type Bucket { bucket: Run inserted: Boolean }
 type Files { runID: ID uploadHeaders: [String] files: [File] }
 type File { name: String uploadUrl: String }
 input PopIn { entityName: String! projectName: String! queueName: String! launchAgentId: ID }
+input PushIn { entityName: String! projectName: String! queueName: String! runSpec: JSONString! priority: Int
+}
 input AckIn { runQueueItemId: ID! runName: String! }
 input FailIn { runQueueItemId: ID! message: String! stage: String! filePaths: [String!] }
 input AgentIn { entityName: String! projectName: String! runQueues: [ID!]! hostname: String! %(agent_in)s }
@@ -53,6 +56,7 @@ type Mutation {
   createLaunchAgent(input: AgentIn!): Created
   updateLaunchAgent(input: UpdateIn!): Ok
   popFromRunQueue(input: PopIn!): Popped
+  pushToRunQueueByName(input: PushIn!): Pushed
   ackRunQueueItem(input: AckIn!): Ok
   failRunQueueItem(input: FailIn!): Ok
   %(warning)s
@@ -64,6 +68,7 @@ _NEWER = {
     "server_info": "serverInfo: ServerInfo",
     "agent_in": "agentConfig: JSONString version: String",
     "warning": "updateRunQueueItemWarning(input: FailIn!): Ok",
+    "item": "runSpec: JSONString priority: Int",
 }
 _OLDER = dict.fromkeys(_NEWER, "")
 
@@ -75,6 +80,7 @@ class Item:
     spec: Any
     state: str = "PENDING"
     run: str | None = None
+    priority: int | None = None
     error: dict[str, Any] | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
 
@@ -175,7 +181,13 @@ class PublicBackend(Loopback):
 
     def _item(self, item_id: str) -> Any:
         item = self.items.get(item_id)
-        return item and {"id": item.id, "state": item.state, "associatedRunId": item.run}
+        return item and {
+            "id": item.id,
+            "state": item.state,
+            "associatedRunId": item.run,
+            "runSpec": json.dumps(item.spec),
+            "priority": item.priority,
+        }
 
     def launchAgent(self, id: str) -> Any:  # noqa: N802, A002
         return self.agents.get(id)
@@ -199,6 +211,11 @@ class PublicBackend(Loopback):
                 item.state = "LEASED"
                 return {"runQueueItemId": item.id, "runSpec": item.spec}
         return None
+
+    def pushToRunQueueByName(self, input: dict[str, Any]) -> Any:  # noqa: N802, A002
+        item_id = self.push(input["queueName"], json.loads(input["runSpec"]))
+        self.items[item_id].priority = input.get("priority")
+        return {"runQueueItemId": item_id, "runSpec": input["runSpec"]}
 
     def ackRunQueueItem(self, input: dict[str, Any]) -> Any:  # noqa: N802, A002
         item = self.items.get(input["runQueueItemId"])

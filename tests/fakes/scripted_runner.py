@@ -22,6 +22,7 @@ class ScriptedRun:
     output: str = "epoch 1\n"
     cancelled: int = 0
     released: int = 0
+    looks: int = 0
 
     @property
     def id(self) -> str:
@@ -31,6 +32,7 @@ class ScriptedRun:
         self.current = RunStatus(state=state, **more)  # type: ignore[arg-type]
 
     def status(self) -> RunStatus:
+        self.looks += 1
         if self.bug is not None:
             raise self.bug
         if self.error is not None:

@@ -73,9 +73,8 @@ def test_a_later_root_sees_what_an_earlier_one_did(wire: Wire) -> None:
 def test_our_features_are_told(wire: Wire) -> None:
     query = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
     features = wire.graphql(query).data["serverInfo"]["features"]
-    assert {"LAUNCH_ITEM_OUTCOMES", "LAUNCH_LONG_POLL", "LAUNCH_ITEM_LIST"} == {
-        feature["name"] for feature in features if feature["isEnabled"]
-    }
+    ours = {"LAUNCH_ITEM_OUTCOMES", "LAUNCH_LONG_POLL", "LAUNCH_ITEM_LIST", "LAUNCH_ITEM_REQUEUE"}
+    assert {feature["name"] for feature in features if feature["isEnabled"]} == ours
 
 
 def test_what_clients_ask_at_their_start_is_answered(wire: Wire) -> None:

@@ -4,6 +4,9 @@ Between the ack (the backend hands the item to us for good) and the run's object
 nothing outside of this process knows of a job. An entry is written before the ack and erased when the object
 exists or the failure is reported; what a start finds here it takes up again. Entries hold run specs, which
 may carry a submitter's key: files are readable by their owner alone.
+
+What has started is known from its object. Its spec is kept for as long as it runs, since a preempted job goes
+back to its queue as it was, and not every backend can be asked what it was.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from launch_agent.errors import LaunchError
 from launch_agent.spec.identity import item_key
@@ -38,6 +42,8 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._launches = directory / "launches"
+        self._started = directory / "started"
+        self._requeues = directory / "requeues"
         self._resources = directory / "resources"
 
     @contextmanager
@@ -47,7 +53,7 @@ class Journal:
         Raises LaunchError where another agent has it: two agents of one name would adopt each other's runs.
         """
         try:
-            for folder in (self._launches, self._resources):
+            for folder in (self._launches, self._started, self._requeues, self._resources):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -89,13 +95,59 @@ class Journal:
                 hint="no job is started without one; is the disk full, or read-only?",
             ) from error
 
-    def erase(self, item_id: str) -> None:
-        """Forget an entry. One that cannot be removed is harmless: the next start finds that its item is not
-        open any more."""
+    def started(self, item_id: str) -> None:
+        """Note that the item's object exists: a start does not launch it again."""
+        name = self._path(item_id).name
         try:
-            self._path(item_id).unlink(missing_ok=True)
+            self._path(item_id).replace(self._started / name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("the journal entry of item %s cannot be moved: %s", item_id, error.strerror)
+
+    def spec_of(self, item_id: str) -> Mapping[str, Any] | None:
+        """The run spec of an item that was not erased; None where nothing is known of it."""
+        name = self._path(item_id).name
+        for folder in (self._started, self._launches):
+            try:
+                spec = json.loads((folder / name).read_text())["lease"]["spec"]
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+            return spec if isinstance(spec, dict) else None
+        return None
+
+    def note_requeue(self, item_id: str) -> bool:
+        """Note that the item's job is about to be put back; says whether that was noted before."""
+        note = self._requeues / self._path(item_id).stem
+        try:
+            os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return True
+        except OSError as error:
+            _log.warning("the state folder takes no note of item %s: %s", item_id, error.strerror)
+        return False
+
+    def erase(self, item_id: str) -> None:
+        """Forget an item. What cannot be removed is harmless: the next start finds that it is not open any
+        more."""
+        path = self._path(item_id)
+        try:
+            for file in (path, self._started / path.name, self._requeues / path.stem):
+                file.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("the journal entry of item %s cannot be removed: %s", item_id, error.strerror)
+
+    def sweep(self, is_live: Callable[[str], bool]) -> None:
+        """Forget the started items that are not live: their objects went while no agent ran. To be called
+        when everything that exists is known."""
+        for path in self._started.glob("*.json"):
+            try:
+                item_id = str(json.loads(path.read_text())["lease"]["item_id"])
+            except (OSError, ValueError, TypeError, KeyError):
+                path.unlink(missing_ok=True)
+                continue
+            if not is_live(item_id):
+                self.erase(item_id)
 
     def pending(self) -> list[Entry]:
         """The launches that an earlier process left, oldest first; unreadable files are named and left."""

@@ -97,10 +97,12 @@ class Agent:
         self._unvisited = list(self._targets.used_before())
         self._hold_until = now + _UNVISITED_SECONDS
         self._visit(now)
+        if not self._unvisited:
+            self._journal.sweep(self._tracker.knows)
         for entry in self._journal.pending():
             item = entry.lease.item_id
             if self._tracker.knows(item):
-                self._journal.erase(item)
+                self._journal.started(item)
                 continue
             ticket = self._pipeline.admitted(entry.lease)
             if ticket is not None:  # ours perhaps, so it is launched even where max_schedulers run

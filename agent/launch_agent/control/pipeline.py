@@ -146,7 +146,7 @@ class Pipeline:
         else:
             _log.info("run %s is started", run.id, extra={"item": item})
             self._tracker.add(run, self._clock())
-            self._journal.erase(item)
+            self._journal.started(item)
         finally:
             forget(ticket.spec.api_key)
 
@@ -162,8 +162,6 @@ class Pipeline:
         self._report(identity, Outcome(state=RunState.FAILED, failure=failure))
 
     def _report(self, identity: RunIdentity, outcome: Outcome) -> None:
-        reason = outcome.failure.reason if outcome.failure else ""
-        self._metrics.job_ended(identity.queue, outcome.state, reason)
         self._reports.add(identity, outcome, lambda: self._journal.erase(identity.item_id), self._clock())
 
     def _launch(self, ticket: Ticket, steps: _Steps) -> Run:
@@ -207,6 +205,7 @@ class Pipeline:
                 secret_env=env.secret_env,
                 resource_args=macros.fill(spec.resource_args, values),
                 working_dir=spec.overrides.working_dir,
+                services=[macros.fill(service, values) for service in spec.services],
             )
         )
 

@@ -2,6 +2,8 @@
 
 A backend that is down delays a report and loses none: what ended stays where it ended (a container that is
 not removed, a journal entry) until the report is delivered, so even a killed agent tells it when it is back.
+
+The end of a preempted run is that its job goes back to its queue. Where that cannot be, the item fails.
 """
 
 from __future__ import annotations
@@ -10,16 +12,20 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch_agent.errors import LaunchError, QueueDenied, QueueError, QueueUnavailable
 from launch_agent.queues import QueueClient
-from launch_agent.spec.model import Outcome, RunIdentity
+from launch_agent.spec.model import Failure, Outcome, RunIdentity, RunState
 from launch_agent.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
+_PREEMPTED_TOO_OFTEN = (
+    "the job was put back into its queue several times and preempted each time: give it a higher priority "
+    "class, or nodes that are not taken away"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,26 +34,45 @@ class _Report:
     outcome: Outcome
     delivered: Callable[[], None]
     due: float
+    otherwise: Failure | None = None
     pause: float = _FIRST_PAUSE
 
 
 class Reports:
-    """Delivers outcomes one after the other, each retried until the backend takes or refuses it."""
+    """Delivers outcomes one after the other, each retried until the backend takes or refuses it. `put_back`
+    gives the job of a preempted run back to its queue, as `control.preemption` does."""
 
-    def __init__(self, queues: QueueClient, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        queues: QueueClient,
+        metrics: Metrics,
+        put_back: Callable[[RunIdentity], str | None] = lambda identity: None,
+    ) -> None:
         self._queues = queues
         self._metrics = metrics
+        self._put_back = put_back
         self._waiting: dict[str, _Report] = {}
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, identity: RunIdentity, outcome: Outcome, delivered: Callable[[], None], now: float) -> None:
-        """Have an outcome delivered; then `delivered` is called, which must not raise."""
+    def add(
+        self,
+        identity: RunIdentity,
+        outcome: Outcome,
+        delivered: Callable[[], None],
+        now: float,
+        *,
+        otherwise: Failure | None = None,
+    ) -> None:
+        """Have an outcome delivered; then `delivered` is called, which raises LaunchError at the most.
+        `otherwise` is how a preempted run's item fails where its job does not go back to its queue."""
+        if otherwise is None:
+            self._count(identity, outcome)
         with self._changed:
             self._waiting[identity.item_id] = _Report(
-                identity=identity, outcome=outcome, delivered=delivered, due=now
+                identity=identity, outcome=outcome, delivered=delivered, due=now, otherwise=otherwise
             )
             self._changed.notify_all()
 
@@ -77,7 +102,7 @@ class Reports:
     def _deliver(self, report: _Report, now: float) -> bool:
         item = report.identity.item_id
         try:
-            self._queues.finish(report.identity, report.outcome)
+            self._tell(report)
         except (QueueUnavailable, QueueDenied) as error:
             # A key that is not accepted may be renewed: the end of an item is not lost for that.
             asked = getattr(error, "retry_after", 0.0)
@@ -91,8 +116,36 @@ class Reports:
             _log.error(
                 "the backend refuses the report that item %s %s: %s", item, report.outcome.state, error
             )
+        if report.otherwise is not None:
+            self._count(report.identity, report.outcome)
         try:
             report.delivered()
         except LaunchError as error:
             _log.warning("item %s is reported, but not all of it is cleared away: %s", item, error.message)
         return True
+
+    def _count(self, identity: RunIdentity, outcome: Outcome) -> None:
+        reason = outcome.failure.reason if outcome.failure else ""
+        self._metrics.job_ended(identity.queue, outcome.state, reason)
+
+    def _tell(self, report: _Report) -> None:
+        """Tell the backend. A report whose job cannot be put back becomes that of a failure, for good."""
+        if report.outcome.state is RunState.PREEMPTED and report.otherwise is not None:
+            failure = report.otherwise
+            try:
+                successor = self._put_back(report.identity)
+            except QueueUnavailable:
+                raise
+            except QueueError as error:
+                hint = f"it was not put back into its queue: {error.message}"
+                failure = replace(failure, hint=f"{hint} ({error.hint})" if error.hint else hint)
+            else:
+                if successor is not None:
+                    item = report.identity.item_id
+                    _log.info(
+                        "item %s was preempted, and goes on as %s", item, successor, extra={"item": item}
+                    )
+                    return
+                failure = replace(failure, hint=_PREEMPTED_TOO_OFTEN)
+            report.outcome = Outcome(state=RunState.FAILED, failure=failure)
+        self._queues.finish(report.identity, report.outcome)

@@ -40,6 +40,7 @@ from launch_agent.control.loop import Agent, repeat
 from launch_agent.control.patience import Patience
 from launch_agent.control.pipeline import Pipeline
 from launch_agent.control.pool import LaunchPool
+from launch_agent.control.preemption import Preemption
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
@@ -84,7 +85,7 @@ class Process:
             settings=HttpSettings(environment=os.environ),
             hostname=socket.gethostname(),
         )
-        self.reports = Reports(self.queues, self.metrics)
+        self.reports = Reports(self.queues, self.metrics, Preemption(self.queues, journal).put_back)
         self.tracker = Tracker(
             self.queues,
             self.reports,
@@ -93,6 +94,7 @@ class Process:
             stop_timeout=config.stop_timeout,
             log_tail=config.log_tail,
             freed=self._wake.set,
+            forget=journal.erase,
         )
         self.targets = Targets(
             _runner_options(config),

@@ -102,6 +102,22 @@ class QueueClient(Protocol):
         Reporting twice is harmless."""
         ...
 
+    def requeue(
+        self, claim: RunIdentity, spec: Mapping[str, Any] | None, *, most: int, again: bool = False
+    ) -> str | None:
+        """Put the job of a claimed item, whose run was preempted, back into its queue; the new item's id.
+
+        The new item has the old one's spec (its sweep, its run id, `_resume_count` raised by one) and its
+        priority; the old one ends as preempted. None where the job was put back `most` times already: then
+        nothing is changed. `spec` is the lease's, None where it is not known any more; `again` says that an
+        earlier attempt, of a process that ended, may have reached the backend.
+
+        QueueUnavailable says that nothing was put back so far and another try is safe. Any other QueueError
+        is final: a backend that cannot tell repetitions apart is not asked twice, since two runs under one
+        run id are worse than an item that fails with the reason named.
+        """
+        ...
+
     def stop_requested(self, runs: Sequence[RunIdentity]) -> set[str]:
         """The item ids among `runs` whose user asked for a stop; one request however many runs there are."""
         ...

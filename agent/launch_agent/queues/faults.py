@@ -47,6 +47,7 @@ _WORDS = {
     "GetRunQueueItems": "looking up the items of a queue",
     "LaunchItems": "looking up the items of a queue",
     "failRunQueueItem": "reporting a failure",
+    "requeueRunQueueItem": "putting a preempted job back into its queue",
     "finishRunQueueItem": "reporting the end of a queue item",
     "updateRunQueueItemWarning": "sending a warning",
     "RunStoppedStatus": "asking which runs are to stop",

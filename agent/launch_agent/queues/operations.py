@@ -114,6 +114,15 @@ def finish(item_id: str, outcome: str, message: str, stage: str, files: list[str
     )
 
 
+def requeue(item_id: str, most: int) -> Root:
+    """Our server's own: a preempted item's job back into its queue (feature LAUNCH_ITEM_REQUEUE)."""
+    return Root(
+        call="requeueRunQueueItem(input: {runQueueItemId: $runQueueItemId, mostResumes: $mostResumes})"
+        " { success runQueueItemId }",
+        args={"runQueueItemId": ("ID!", item_id), "mostResumes": ("Int!", most)},
+    )
+
+
 def _report(field: str, item_id: str, message: str, stage: str, files: list[str]) -> Root:
     return Root(
         call=f"{field}(input: {{runQueueItemId: $runQueueItemId, message: $message, stage: $stage,"

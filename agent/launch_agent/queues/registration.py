@@ -18,6 +18,7 @@ from launch_agent.queues.graphql import GraphQL
 OUTCOMES = "LAUNCH_ITEM_OUTCOMES"
 LONG_POLL = "LAUNCH_LONG_POLL"
 ITEM_LIST = "LAUNCH_ITEM_LIST"
+REQUEUE = "LAUNCH_ITEM_REQUEUE"
 
 # How long to wait for a backend that is down is the caller's decision.
 BRIEF = Retry(attempts=3, budget=5.0)

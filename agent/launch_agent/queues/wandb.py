@@ -32,7 +32,16 @@ from launch_agent.queues import (
 from launch_agent.queues.faults import OlderServer, error_of, shorten, words
 from launch_agent.queues.files import FailureFiles
 from launch_agent.queues.graphql import ROOTS_PER_DOCUMENT, GraphQL, Root, RootAnswer
-from launch_agent.queues.registration import BRIEF, ITEM_LIST, LONG_POLL, OUTCOMES, Backend, introduce
+from launch_agent.queues.registration import (
+    BRIEF,
+    ITEM_LIST,
+    LONG_POLL,
+    OUTCOMES,
+    REQUEUE,
+    Backend,
+    introduce,
+)
+from launch_agent.queues.requeue import by_push
 from launch_agent.spec.model import Lease, Notice, Outcome, RunIdentity
 from launch_agent.spec.secret import Secret
 
@@ -190,6 +199,21 @@ class WandbQueues:
         elif failure is not None:
             root = operations.fail(claim.item_id, message, stage, files)
             self._report("failRunQueueItem", root, _PATIENT)
+
+    def requeue(
+        self, claim: RunIdentity, spec: Mapping[str, Any] | None, *, most: int, again: bool = False
+    ) -> str | None:
+        """See QueueClient. Our server does it in one step, which may be repeated."""
+        if not self._has(REQUEUE):
+            return by_push(self._graphql, claim, spec, most=most, again=again)
+        root = operations.requeue(claim.item_id, most)
+        [answer] = self._graphql.batch("mutation", "requeueRunQueueItem", [root], retry=_PATIENT)
+        if answer.fault:
+            raise error_of("requeueRunQueueItem", answer.fault)
+        if not _succeeded(answer):
+            raise QueueError(f"item {claim.item_id} has ended, or was deleted, before it could be put back")
+        successor = answer.value.get("runQueueItemId")
+        return str(successor) if successor else None
 
     # --- runs --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from ariadne import MutationType, ObjectType, QueryType
 
 from launch_agent.errors import ConfigError, LeaseLost, QueueError
+from launch_agent.queues.requeue import RESUME_COUNT, resume_count
 from launch_agent.server import queueconfig
 from launch_agent.server.resolvers.context import (
     Context,
@@ -132,6 +133,45 @@ def finish(context: Context, given: Payload) -> Payload:
             f"{given['outcome']!r} is not an outcome", path="outcome", hint=f"one of {', '.join(outcomes)}"
         )
     return {"success": _end(context, given, outcome)}
+
+
+@mutations.field("requeueRunQueueItem")
+@mutation
+def requeue(context: Context, given: Payload) -> Payload:
+    with context.unit.write() as connection:
+        found = item_store.find(connection, given["runQueueItemId"])
+        if found is None:
+            return {"success": False}
+        if found.state is ItemState.PREEMPTED:
+            successor = item_store.successor(connection, found)
+            return {"success": successor is not None, "runQueueItemId": successor and successor.id}
+        if found.state is not ItemState.CLAIMED or found.stop_requested:
+            return {"success": False}
+        spec = json.loads(found.spec)
+        resumed = resume_count(spec) + 1
+        if resumed > given["mostResumes"]:
+            return {"success": True, "runQueueItemId": None}
+        if not item_store.end(connection, found.id, ItemState.PREEMPTED, context.now):
+            return {"success": False}
+        successor = item_store.push_successor(
+            connection,
+            found,
+            json.dumps({**spec, "run_id": found.run_name, RESUME_COUNT: resumed}),
+            context.now,
+        )
+        if found.run_id is not None:
+            run_store.settle(connection, found.run_id, _RUN_STATES[ItemState.PREEMPTED], context.now)
+        item_store.note(
+            connection,
+            found.id,
+            kind="warning",
+            message=f"preempted; the job goes on as item {successor.id}",
+            stage="run",
+            files=(),
+            now=context.now,
+        )
+    context.notify.add(queue_key(found.queue_id))
+    return {"success": True, "runQueueItemId": successor.id}
 
 
 @mutations.field("updateRunQueueItemWarning")

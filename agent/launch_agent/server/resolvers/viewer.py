@@ -11,7 +11,7 @@ from launch_agent.server.store import queues as queue_store
 from launch_agent.server.store.rows import Viewer
 
 # Our own extensions; schema.graphql says what each one means.
-FEATURES = ("LAUNCH_ITEM_OUTCOMES", "LAUNCH_LONG_POLL", "LAUNCH_ITEM_LIST")
+FEATURES = ("LAUNCH_ITEM_OUTCOMES", "LAUNCH_LONG_POLL", "LAUNCH_ITEM_LIST", "LAUNCH_ITEM_REQUEUE")
 
 # Official clients refuse servers that ask for a newer client than they are.
 _CLIENT_VERSIONS = {"min_cli_version": "0.0.0", "max_cli_version": "999.0.0"}

@@ -62,6 +62,35 @@ def push(
     return pushed
 
 
+def push_successor(connection: Connection, item: ItemRow, spec: str, now: float) -> ItemRow:
+    """Add the item that takes up a preempted one's job; `successor` finds it."""
+    item_id = new_id("rqi")
+    connection.execute(
+        sa.insert(_items).values(
+            id=item_id,
+            queue_id=item.queue_id,
+            priority=item.priority,
+            state=ItemState.PENDING.value,
+            spec=spec,
+            author=item.author,
+            mutation_id=_succeeds(item),
+            created_at=now,
+        )
+    )
+    pushed = find(connection, item_id)
+    assert pushed is not None
+    return pushed
+
+
+def successor(connection: Connection, item: ItemRow) -> ItemRow | None:
+    """The item that took up a preempted one's job; None where none did, or it was deleted."""
+    return _one(connection, _items.c.queue_id == item.queue_id, _items.c.mutation_id == _succeeds(item))
+
+
+def _succeeds(item: ItemRow) -> str:
+    return f"requeue {item.id}"
+
+
 def has_next(connection: Connection, queue_id: str, now: float) -> bool:
     """Whether a pop would find something; costs no write."""
     ready = sa.and_(_items.c.queue_id == queue_id, _items.c.state == ItemState.PENDING.value)
