@@ -40,8 +40,8 @@ test: $(DEV) ## lint and all tests; as root on Debian also installs the programs
 pytest: $(DEV) ## all tests, without lint and without installing anything
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) $(ARGS)
 
-unit: $(DEV) ## only the tests that need no Docker engine, no wandb client and no Helm
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not docker and not interop and not chart and not slow" $(ARGS)
+unit: $(DEV) ## only the tests that need no Docker engine, no wandb client, no Helm and no cluster
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not docker and not interop and not chart and not cluster and not slow" $(ARGS)
 
 lint: $(DEV) ## style, types, generated files and lock files
 	@$(BIN)/ruff check --quiet

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def make_keys(folder: Path, url: str) -> None:
-    """An authority, what it signs, the key pair of service account tokens, and two kubeconfigs."""
+    """An authority, what it signs, the key pair of service account tokens, and the kubeconfigs."""
 
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
@@ -26,9 +26,10 @@ def make_keys(folder: Path, url: str) -> None:
     signed("apiserver", "/CN=kube-apiserver", f"subjectAltName={names}")
     signed("admin", "/O=system:masters/CN=admin")
     signed("manager", "/CN=system:kube-controller-manager")
+    signed("scheduler", "/CN=system:kube-scheduler")
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "sa.key")
     openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
-    for user in ("admin", "manager"):
+    for user in ("admin", "manager", "scheduler"):
         (folder / f"{user}.kubeconfig").write_text(_kubeconfig(folder, url, user))
 
 

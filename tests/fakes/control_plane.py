@@ -1,6 +1,8 @@
-"""A Kubernetes control plane for tests: etcd, kube-apiserver and kube-controller-manager on loopback ports.
+"""A Kubernetes cluster for tests: etcd, API server, controllers and scheduler on loopback ports, a fake node.
 
-It has no node: objects are checked, stored, owned and collected by the real thing, and pods stay pending.
+Objects are checked, stored, owned, scheduled and collected by the real thing. Its nodes are tainted: pods
+stay pending, but for those of namespaces that `tests.fakes.nodes` sends to one. The fake node (kwok, which
+plays what `kwok/stages.yaml` says) is left out where it is not built.
 
 One control plane serves all test processes of a user on this machine, as the Docker engine of
 `tests.fakes.docker_engine` does: each holds a shared lock while it uses it, and who is alone at its end stops
@@ -16,9 +18,7 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,7 +31,9 @@ from typing import Any
 import urllib3
 import yaml
 
+from tests.fakes import fake_node
 from tests.fakes.cluster_keys import make_keys
+from tests.fakes.detached import last_words, pid_of, spawn, stop, was_started
 from tests.fakes.docker_engine import locked
 from tests.fakes.eventually import eventually
 from tests.fakes.kube import ApiError, Kube, Right, User
@@ -39,7 +41,6 @@ from tools import custom_resources, go_tools
 
 # Three seconds on a machine that has nothing else to do; tests run on ones that have.
 _START_SECONDS = 90.0
-_STOP_SECONDS = 20.0
 _DECISION = "authorization.k8s.io/decision"
 # Who did what, without bodies: those hold Secrets. The cluster's own components would fill the log.
 _AUDIT = {
@@ -52,7 +53,8 @@ _AUDIT = {
         {"level": "None"},
     ],
 }
-_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_KWOK = "kwok"
 
 
 class NoCluster(Exception):
@@ -71,6 +73,7 @@ class Cluster:
     kubeconfig: Path
     version: str
     kube: Kube
+    has_fake_node: bool
 
     def calls(self, user: User) -> set[Right]:
         """What a service account asked for and was allowed, by the audit log: the use of its rights."""
@@ -107,7 +110,13 @@ def control_plane() -> Iterator[Cluster]:
         kube = _client(folder, url)
         try:
             told = kube.call("GET", "/version")["gitVersion"].removeprefix("v")
-            yield Cluster(folder=folder, kubeconfig=folder / "admin.kubeconfig", version=told, kube=kube)
+            yield Cluster(
+                folder=folder,
+                kubeconfig=folder / "admin.kubeconfig",
+                version=told,
+                kube=kube,
+                has_fake_node=_KWOK in programs,
+            )
         finally:
             kube.close()
 
@@ -119,10 +128,12 @@ def _programs(version: str) -> dict[str, Path]:
         raise NoCluster("makes the cluster's certificates by openssl, which is not installed")
     found = {}
     for tool in go_tools.TOOLS:
-        if tool.name in _PROGRAMS:
+        if tool.name in (*_PROGRAMS, _KWOK):
             other = version and tool.module == "kubernetes"
             home = go_tools.kubernetes_home(version) if other else go_tools.home()
             found[tool.name] = go_tools.program(tool, home)
+    if not found[_KWOK].exists():
+        del found[_KWOK]
     if missing := [name for name, path in found.items() if not path.exists()]:
         raise NoCluster(f"{missing[0]} is not built (`make tools`)")
     if not custom_resources.home().exists():
@@ -170,22 +181,26 @@ def _start(folder: Path, programs: dict[str, Path]) -> str:
 
 def _start_once(folder: Path, programs: dict[str, Path]) -> str:
     ports = folder / "ports.json"
-    if ports.exists() and all(_pid(folder, name) for name in _PROGRAMS):
+    if ports.exists() and all(pid_of(folder, name) for name in programs):
         return f"https://127.0.0.1:{json.loads(ports.read_text())['api']}"
     _stop_processes(folder)
     _empty(folder)
-    free = _free_ports("api", "etcd", "peers", "manager")
+    free = _free_ports("api", "etcd", "peers", "manager", "scheduler", "kubelet")
     ports.write_text(json.dumps(free))
     url = f"https://127.0.0.1:{free['api']}"
     make_keys(folder, url)
     (folder / "audit.json").write_text(json.dumps(_AUDIT))
     try:
-        for name in _PROGRAMS[:2]:
-            _spawn(folder, name, programs[name], _flags(name, folder, free))
         kube = _client(folder, url)
+        for name in ("etcd", "kube-apiserver"):
+            spawn(folder, name, [programs[name], *_FLAGS[name](folder, free)])
         _wait(folder, lambda: _is_ready(kube), "the API server is ready")
-        name = _PROGRAMS[2]
-        _spawn(folder, name, programs[name], _flags(name, folder, free))
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            spawn(folder, name, [programs[name], *_FLAGS[name](folder, free)])
+        if _KWOK in programs:
+            kube.create(fake_node.NODE)
+            fake_node.write_logs(folder)
+            spawn(folder, _KWOK, [programs[_KWOK], *fake_node.flags(folder, free["kubelet"])])
         _wait(
             folder,
             lambda: kube.get("v1", "ServiceAccount", "default", "default"),
@@ -195,7 +210,7 @@ def _start_once(folder: Path, programs: dict[str, Path]) -> str:
         kube.close()
     except AssertionError as error:
         raise ClusterFailed(
-            f"the control plane was started and did not come up: {_last_words(folder)}"
+            f"the control plane was started and did not come up: {last_words(folder, *_PROGRAMS)}"
         ) from error
     return url
 
@@ -226,20 +241,17 @@ def _wait(folder: Path, probe: Callable[[], object], what: str) -> None:
     seen_dead: set[str] = set()
 
     def check() -> object:
-        dead = {name for name in _PROGRAMS if (folder / f"{name}.pid").exists() and not _pid(folder, name)}
+        dead = {
+            name for name in (*_PROGRAMS, _KWOK) if was_started(folder, name) and not pid_of(folder, name)
+        }
         # At the moment of its exec a process has no command line: one look is no proof of its end.
         if ended := sorted(dead & seen_dead):
-            raise ClusterFailed(f"{ended[0]} ended: {_last_words(folder, ended[0])}")
+            raise ClusterFailed(f"{ended[0]} ended: {last_words(folder, ended[0])}")
         seen_dead.clear()
         seen_dead.update(dead)
         return probe()
 
     eventually(check, within=_START_SECONDS, every=0.2, what=what)
-
-
-def _last_words(folder: Path, *names: str) -> str:
-    logs = [folder / f"{name}.log" for name in names or _PROGRAMS]
-    return "\n".join(log.read_text(errors="replace")[-1000:] for log in logs if log.exists())
 
 
 def _is_ready(kube: Kube) -> bool:
@@ -255,44 +267,64 @@ def _client(folder: Path, url: str) -> Kube:
     )
 
 
-def _flags(name: str, folder: Path, ports: dict[str, int]) -> list[str]:
-    etcd = f"http://127.0.0.1:{ports['etcd']}"
-    if name == "etcd":
-        return [
-            f"--data-dir={folder}/etcd", f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}",
-            f"--listen-peer-urls=http://127.0.0.1:{ports['peers']}", "--unsafe-no-fsync", "--log-level=error",
-        ]  # fmt: skip
-    if name == "kube-apiserver":
-        return [
-            f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none", f"--secure-port={ports['api']}",
-            f"--tls-cert-file={folder}/apiserver.crt", f"--tls-private-key-file={folder}/apiserver.key",
-            f"--client-ca-file={folder}/ca.crt", f"--service-account-key-file={folder}/sa.pub",
-            f"--service-account-signing-key-file={folder}/sa.key",
-            "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC",
-            "--service-cluster-ip-range=10.96.0.0/16", "--shutdown-delay-duration=0s",
-            f"--audit-policy-file={folder}/audit.json", f"--audit-log-path={folder}/audit.log",
-            "--audit-log-mode=blocking",
-        ]  # fmt: skip
-    config = f"{folder}/manager.kubeconfig"
+def _etcd(folder: Path, ports: dict[str, int]) -> list[str]:
+    clients = f"http://127.0.0.1:{ports['etcd']}"
     return [
-        f"--kubeconfig={config}",
-        f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}",
-        f"--service-account-private-key-file={folder}/sa.key", f"--root-ca-file={folder}/ca.crt",
-        "--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1",
-        f"--secure-port={ports['manager']}", f"--cert-dir={folder}/manager",
+        f"--data-dir={folder}/etcd", f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
+        f"--listen-peer-urls=http://127.0.0.1:{ports['peers']}", "--unsafe-no-fsync", "--log-level=error",
     ]  # fmt: skip
 
 
-def _spawn(folder: Path, name: str, program: Path, flags: list[str]) -> None:
-    """Nobody's child (setsid -f), so it may outlive the test process that started it."""
-    # By a rename: a file that is there and still empty would look like a program that has ended.
-    script = 'echo $$ >"$0.new"; mv "$0.new" "$0"; exec "$@"'
-    command = ["setsid", "-f", "sh", "-c", script, str(folder / f"{name}.pid"), str(program), *flags]
-    with (folder / f"{name}.log").open("wb") as log:
-        subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, check=True, timeout=10
-        )
+def _api_server(folder: Path, ports: dict[str, int]) -> list[str]:
+    return [
+        f"--etcd-servers=http://127.0.0.1:{ports['etcd']}", "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", f"--secure-port={ports['api']}",
+        f"--tls-cert-file={folder}/apiserver.crt", f"--tls-private-key-file={folder}/apiserver.key",
+        f"--client-ca-file={folder}/ca.crt", f"--service-account-key-file={folder}/sa.pub",
+        f"--service-account-signing-key-file={folder}/sa.key",
+        "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC",
+        "--service-cluster-ip-range=10.96.0.0/16", "--shutdown-delay-duration=0s",
+        f"--kubelet-client-certificate={folder}/admin.crt", f"--kubelet-client-key={folder}/admin.key",
+        "--kubelet-preferred-address-types=InternalIP", "--allow-privileged=true",
+        # These two let a namespace say where its pods run, whatever their manifests say.
+        "--enable-admission-plugins=PodNodeSelector,PodTolerationRestriction",
+        f"--audit-policy-file={folder}/audit.json", f"--audit-log-path={folder}/audit.log",
+        "--audit-log-mode=blocking",
+    ]  # fmt: skip
+
+
+def _manager(folder: Path, ports: dict[str, int]) -> list[str]:
+    return [
+        *_component(f"{folder}/manager.kubeconfig", ports["manager"]),
+        f"--service-account-private-key-file={folder}/sa.key", f"--root-ca-file={folder}/ca.crt",
+        f"--cluster-signing-cert-file={folder}/ca.crt", f"--cluster-signing-key-file={folder}/ca.key",
+        "--use-service-account-credentials", f"--cert-dir={folder}/manager",
+    ]  # fmt: skip
+
+
+def _scheduler(folder: Path, ports: dict[str, int]) -> list[str]:
+    return [
+        *_component(f"{folder}/scheduler.kubeconfig", ports["scheduler"]),
+        f"--cert-dir={folder}/scheduler",
+    ]
+
+
+def _component(config: str, port: int) -> list[str]:
+    """What controllers and scheduler have in common. By default they ask 20 to 50 times a second, and that
+    would be the measure of how fast Jobs start."""
+    return [
+        f"--kubeconfig={config}", f"--authentication-kubeconfig={config}",
+        f"--authorization-kubeconfig={config}", "--leader-elect=false", "--bind-address=127.0.0.1",
+        f"--secure-port={port}", "--kube-api-qps=1000", "--kube-api-burst=2000",
+    ]  # fmt: skip
+
+
+_FLAGS = {
+    "etcd": _etcd,
+    "kube-apiserver": _api_server,
+    "kube-controller-manager": _manager,
+    "kube-scheduler": _scheduler,
+}
 
 
 def _free_ports(*names: str) -> dict[str, int]:
@@ -306,35 +338,10 @@ def _free_ports(*names: str) -> dict[str, int]:
     return ports
 
 
-def _pid(folder: Path, name: str) -> int:
-    """A process's id; 0 where it does not run, or the number was given to another one later."""
-    try:
-        pid = int((folder / f"{name}.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (OSError, ValueError):
-        return 0
-    # Before its exec it is the shell that was given the program's name; a zombie has no command line.
-    return pid if name.encode() in command else 0
-
-
 def _stop_processes(folder: Path) -> None:
     """End them in the order in which nobody misses another, and those that do not go by force."""
-    for name in reversed(_PROGRAMS):
-        pid = _pid(folder, name)
-        if not pid:
-            continue
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            os.kill(pid, sign)
-            if _has_ended(folder, name):
-                break
-
-
-def _has_ended(folder: Path, name: str) -> bool:
-    try:
-        eventually(lambda: not _pid(folder, name), within=_STOP_SECONDS, every=0.05)
-    except AssertionError:
-        return False
-    return True
+    for name in (_KWOK, *reversed(_PROGRAMS)):
+        stop(folder, name)
 
 
 def _empty(folder: Path) -> None:

@@ -149,15 +149,26 @@ class Kube:
         items: list[Object] = self.call("GET", self.path(version, kind, namespace), query=query)["items"]
         return items
 
-    def delete(self, version: str, kind: str, namespace: str, name: str) -> None:
-        """Remove an object; one that is gone already is fine."""
+    def delete(self, version: str, kind: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+        """Remove an object, with a grace period in seconds (0: by force). One that is gone is fine."""
+        options = {"propagationPolicy": "Background", "gracePeriodSeconds": grace}
         try:
-            self.call(
-                "DELETE", self.path(version, kind, namespace, name), {"propagationPolicy": "Background"}
-            )
+            self.call("DELETE", self.path(version, kind, namespace, name), options)
         except ApiError as error:
             if error.status != 404:
                 raise
+
+    def patch(
+        self, version: str, kind: str, namespace: str, name: str, merged: Object, sub: str = ""
+    ) -> Object:
+        """Merge fields into an object, or with `sub` into its `status` or `scale`."""
+        where = self.path(version, kind, namespace, name) + (f"/{sub}" if sub else "")
+        patched: Object = self.call("PATCH", where, merged, content="application/merge-patch+json")
+        return patched
+
+    def log(self, namespace: str, pod: str, **query: str) -> str:
+        """What a pod has said. `container=…`, `tailLines=…` and `previous=true` as the API has them."""
+        return str(self.call("GET", self.path("v1", "Pod", namespace, pod) + "/log", query=query))
 
     def may(
         self, user: User, verb: str, resource: str, *, namespace: str, group: str = "", name: str = ""
