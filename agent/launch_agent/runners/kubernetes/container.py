@@ -14,6 +14,7 @@ Who gets what:
 
 from __future__ import annotations
 
+import copy
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -183,7 +184,7 @@ def _variables(request: RunRequest, secret_name: str) -> dict[str, dict[str, Any
 
 
 def _place_env(
-    container: dict[str, Any], place: str, ours: Mapping[str, Mapping[str, Any]], problems: Problems
+    container: dict[str, Any], place: str, ours: Mapping[str, dict[str, Any]], problems: Problems
 ) -> None:
     """The queue's variables win, but for those that say which run this is. Ours come first: a variable can
     refer to those before it."""
@@ -197,7 +198,8 @@ def _place_env(
             continue
         theirs.append(_as_text(entry, entry_place, problems))
     names = {entry["name"] for entry in theirs}
-    container["env"] = [dict(entry) for name, entry in ours.items() if name not in names] + theirs
+    container["env"] = [copy.deepcopy(entry) for name, entry in ours.items() if name not in names]
+    container["env"] += theirs
 
 
 def _as_text(entry: dict[str, Any], place: str, problems: Problems) -> dict[str, Any]:
@@ -222,8 +224,10 @@ def _place_names(template: PodTemplate, problems: Problems) -> None:
         if container.get("name") in (None, ""):
             base = known(template.kind).container if main and container is main[1] else f"container-{number}"
             container["name"] = _free(base, taken)
+    if not main or template.helper:
+        return
     annotations = metadata_map(template, "annotations", problems)
-    if main and annotations is not None and not template.helper:
+    if annotations is not None:
         annotations.setdefault(DEFAULT_CONTAINER, main[1]["name"])
 
 

@@ -57,12 +57,11 @@ def _check_map(value: Any, place: str, problems: Problems, *, labels: bool) -> N
             )
 
 
-def set_namespace(manifest: dict[str, Any], namespace: str, problems: Problems) -> None:
-    """Put the object into its namespace; objects within it (of an AppWrapper) may be nowhere else."""
+def set_namespace(manifest: dict[str, Any], place: str, namespace: str, problems: Problems) -> None:
+    """Put the object at `place` into its namespace. It may ask for no other one, and no more may objects
+    within it, as an AppWrapper has them."""
+    _check_namespaces(manifest, place, namespace, problems)
     manifest["metadata"]["namespace"] = namespace
-    for key, item in manifest.items():
-        if key != "metadata":
-            _check_namespaces(item, key, namespace, problems)
 
 
 def _check_namespaces(value: Any, place: str, namespace: str, problems: Problems) -> None:

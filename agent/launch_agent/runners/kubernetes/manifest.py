@@ -64,7 +64,7 @@ def compose(
     does not serve.
     """
     problems = Problems()
-    manifest = copy.deepcopy(dict(request.resource_args))
+    manifest: dict[str, Any] = {"metadata": {}} | copy.deepcopy(dict(request.resource_args))
     kind = defaults.fill_head(manifest, problems)
     if kind in ENDLESS:
         hint = "use a kind that runs to an end, such as a batch/v1 Job"
@@ -88,8 +88,9 @@ def compose(
     legal.check_labels(manifest, "", problems)
     problems.check()
     namespace = namespaces.choose(wanted, place, allowed)
-    for each in (manifest, *services):
-        legal.set_namespace(each, namespace, problems)
+    legal.set_namespace(manifest, "", namespace, problems)
+    for number, service in enumerate(services):
+        legal.set_namespace(service, services_manifest.place_of(number), namespace, problems)
     legal.check_size(manifest, problems)
     problems.check()
     return Composition(
@@ -161,3 +162,19 @@ def _name(
         pod_labels = metadata_map(template, "labels", problems)
         if pod_labels is not None:
             pod_labels.update(ids.kube_labels(identity))
+    _name_wrapped(manifest, templates, identity, problems)
+
+
+def _name_wrapped(
+    manifest: dict[str, Any], templates: list[PodTemplate], identity: RunIdentity, problems: Problems
+) -> None:
+    """Objects within the object, as in an AppWrapper: they keep a name that they have, since others within
+    may speak of it, and get one of ours where they have none."""
+    owners = {id(each.owner): (each.owner_place, each.owner) for each in templates}
+    owners.pop(id(manifest), None)
+    for number, (place, owner) in enumerate(owners.values()):
+        metadata = problems.section(owner, "metadata", place)
+        metadata.pop("generateName", None)
+        if not metadata.get("name"):
+            metadata["name"] = ids.kube_name(identity) + (f"-{number}" if number else "")
+        problems.section(metadata, "labels", join(place, "metadata")).update(ids.kube_labels(identity))

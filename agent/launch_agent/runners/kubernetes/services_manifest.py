@@ -33,12 +33,12 @@ def compose(request: RunRequest, problems: Problems) -> tuple[dict[str, Any], ..
             problems.add(_place(number), f"has the name {name[1]!r} of another service", "give each its own")
         names.add(name)
     for number, manifest in enumerate(made):
-        legal.check_labels(manifest, join(_place(number), "config"), problems)
+        legal.check_labels(manifest, place_of(number), problems)
     return tuple(made)
 
 
 def _one(service: Mapping[str, Any], number: int, request: RunRequest, problems: Problems) -> dict[str, Any]:
-    place = join(_place(number), "config")
+    place = place_of(number)
     manifest = problems.section(copy.deepcopy(dict(service)), "config", _place(number))
     kind = kind_name(str(manifest.get("apiVersion")), str(manifest.get("kind")))
     if kind not in KINDS:
@@ -65,6 +65,11 @@ def _name(service: Mapping[str, Any], number: int, request: RunRequest) -> str:
     """Where the object has no name: the run's, and the service's own or its number."""
     given = re.sub(r"[^a-z0-9]+", "-", str(service.get("name") or "").lower()).strip("-")
     return f"{ids.kube_name(request.identity)}-{(given or str(number))[:22]}".strip("-")
+
+
+def place_of(number: int) -> str:
+    """The path of a service's object in the run spec."""
+    return join(_place(number), "config")
 
 
 def _place(number: int) -> str:

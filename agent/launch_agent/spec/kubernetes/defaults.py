@@ -47,12 +47,14 @@ def fill_head(manifest: dict[str, Any], problems: Problems) -> str:
     for key, value in given.items():
         if value is not None and (not isinstance(value, str) or not value.strip()):
             problems.wrong_type(key, "a text", value)
-    if given["apiVersion"] is None and given["kind"] not in (None, KIND):
+    if given["apiVersion"] is None and isinstance(given["kind"], str) and given["kind"] != KIND:
         problems.add("apiVersion", f"is missing, and the kind is {given['kind']!r}", "set apiVersion")
-    if given["kind"] is None and given["apiVersion"] not in (None, API_VERSION):
+    if given["kind"] is None and isinstance(given["apiVersion"], str) and given["apiVersion"] != API_VERSION:
         problems.add("kind", f"is missing, and apiVersion is {given['apiVersion']!r}", "set kind")
-    head = {"apiVersion": given["apiVersion"] or API_VERSION, "kind": given["kind"] or KIND}
+    head: dict[str, Any] = {"apiVersion": given["apiVersion"] or API_VERSION, "kind": given["kind"] or KIND}
     rest = {key: value for key, value in manifest.items() if key not in head}
+    if "metadata" in rest:
+        head["metadata"] = rest.pop("metadata")  # where readers look for it
     manifest.clear()
     manifest.update(head | rest)
     return kind_name(str(head["apiVersion"]), str(head["kind"]))

@@ -66,7 +66,7 @@ class Problems:
         return tuple(found)
 
     def wrong_type(self, place: str, wanted: str, value: object) -> None:
-        self.add(place, f"is not {wanted} but {kind_of(value)}", f"give {wanted} at {path(place)}")
+        self.add(place, f"is not {wanted} but {kind_of(value)}")
 
 
 def path(place: str) -> str:
