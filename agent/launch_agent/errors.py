@@ -12,7 +12,9 @@
     │   └── SourceDenied
     ├── ImageError                a Dockerfile, a build context, an image reference
     ├── RegistryError
-    │   └── RegistryDenied
+    │   ├── RegistryDenied
+    │   ├── RegistryNotFound      no such repository, manifest or layer
+    │   └── RegistryUnavailable   the registry does not answer, or not usefully: retry
     ├── StoreError                where build contexts are kept
     ├── BuildError                a build that ran and failed; carries the end of its log
     └── RunnerError               the target resource
@@ -124,6 +126,17 @@ class RegistryError(LaunchError):
 
 class RegistryDenied(RegistryError):
     """A container registry does not accept our credentials for this."""
+
+
+class RegistryNotFound(RegistryError):
+    """A container registry has no such repository, manifest or layer, or does not show it to us."""
+
+
+class RegistryUnavailable(RegistryError):
+    """A container registry cannot be reached, or does not answer in its protocol."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint, retryable=True)
 
 
 class StoreError(LaunchError):

@@ -16,7 +16,8 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
@@ -123,6 +124,36 @@ def parse_retry_after(value: str, now: float) -> float:
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER) if seconds == seconds else 0.0
 
 
+class Stream:
+    """An answer whose body is still on the wire. Header names are lower case."""
+
+    def __init__(self, answer: urllib3.BaseHTTPResponse, place: str) -> None:
+        self.status = answer.status
+        self.headers = {name.lower(): value for name, value in answer.headers.items()}
+        self._answer = answer
+        self._place = place
+
+    def chunks(self, size: int = 1024 * 1024) -> Iterator[bytes]:
+        """The body as it comes, at most `size` bytes at a time. Raises NoAnswer where it ends early; the
+        read timeout counts anew with each piece."""
+        try:
+            while piece := self._answer.read1(size, decode_content=False):
+                yield piece
+        except (HTTPError, OSError) as error:
+            raise _no_answer(error, self._place, self._place) from error
+        if self._answer.length_remaining:
+            raise NoAnswer(f"the answer ended {self._answer.length_remaining} bytes early", sent=True)
+
+    def whole(self, longest: int) -> Response:
+        """The answer with its body, which is cut after `longest` bytes."""
+        body = b""
+        for piece in self.chunks(64 * 1024):
+            body += piece
+            if len(body) > longest:
+                break
+        return Response(status=self.status, headers=self.headers, body=body[:longest])
+
+
 class HttpClient:
     """Sends requests; safe to use from several threads. `clock` is monotonic, `wall` is since the epoch."""
 
@@ -180,6 +211,49 @@ class HttpClient:
         if isinstance(answer, NoAnswer):
             raise answer
         return Response(status=answer.status, headers=answer.headers, body=answer.body, attempts=attempt)
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        hold: float = 0.0,
+    ) -> Iterator[Stream]:
+        """Send one request, once, and read its answer piece by piece; neither body is held in memory.
+
+        A body that is no `bytes` needs a Content-Length header, or is sent in chunks. Raises NoAnswer.
+        """
+        if self._closed.is_set():
+            raise NoAnswer("the client is closed", sent=False)
+        settings = self._settings
+        try:
+            answer = self._manager(url).request(
+                method,
+                url,
+                headers={"User-Agent": settings.user_agent, **(headers or {})},
+                body=body,
+                timeout=urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout + hold),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except (LocationValueError, ValueError) as error:
+            raise NoAnswer(f"{url!r} is not an address: {error}", sent=False) from error
+        except (HTTPError, OSError) as error:
+            proxy = proxies.proxy_for(url, settings.environment)
+            raise _no_answer(error, _place(url), _place(proxy)) from error
+        try:
+            yield Stream(answer, _place(url))
+        finally:
+            # What was read to its end goes back to the pool; anything else is in an unknown state.
+            if answer.length_remaining == 0 and not answer.closed:
+                answer.drain_conn()
+                answer.release_conn()
+            else:
+                answer.close()
 
     def close(self) -> None:
         """Final: requests in flight, in whatever thread, end at once with NoAnswer, and so do later ones."""
