@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,23 @@ class OneTarget(Targets):
     """Serves every resource with the one runner that the test holds."""
 
     def __init__(
-        self, runner: Runner, journal: Journal, options: dict[str, Any], made: Callable[[Runner], None]
+        self,
+        runner: Runner,
+        journal: Journal,
+        options: dict[str, Any],
+        made: Callable[[Runner], None],
+        likely: Sequence[str],
     ) -> None:
-        super().__init__(options, journal, made)
+        super().__init__(options, journal, made, likely=likely)
         self._one = runner
         self.away: set[str] = set()
+        self.closed_to_us: set[str] = set()
 
     def _make(self, resource: str) -> Runner:
         if resource in self.away:
             raise RunnerError(f"{resource} does not answer", retryable=True)
+        if resource in self.closed_to_us:
+            raise RunnerError(f"{resource} lets us list nothing")
         self._one.verify()
         self._made(self._one)
         self._journal.remember_resource(resource)
@@ -65,6 +73,7 @@ class Bench:
     queues: MemoryQueues = field(default_factory=lambda: MemoryQueues(waiting={"q": []}))
     runner: ScriptedRunner = field(default_factory=ScriptedRunner)
     builder: str = "noop"
+    likely: Sequence[str] = ()
     now: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -86,6 +95,7 @@ class Bench:
             self.journal,
             dict(self.config.runner),
             lambda runner: self.tracker.adopt(runner, self.config.name, self.now),
+            self.likely,
         )
         self.pipeline = Pipeline(
             self.config,
@@ -511,6 +521,43 @@ def test_a_target_that_stays_away_holds_up_jobs_for_a_minute_only(bench: Bench) 
     assert bench.runner.runs == {}
     bench.round(2)
     assert list(bench.runner.runs) == ["i1"]
+
+
+def test_a_new_pod_finds_the_runs_of_the_one_before(bench: Bench, tmp_path: Path) -> None:
+    """openings L4: also where its state folder is empty, as an emptyDir is."""
+    bench.queues.push("q", "i1")
+    bench.round()
+    (tmp_path / "new").mkdir()
+    bench.config = agent_config(tmp_path / "new")
+    bench.likely = ["kubernetes"]
+    bench.start()
+    with bench.journal.held():
+        bench.agent.recover()
+        assert (bench.tracker.live(), bench.journal.known_resources()) == (1, ["kubernetes"])
+        bench.runner.runs["i1"].be(RunState.FINISHED)
+        bench.round()
+        assert [item for item, _ in bench.queues.finished] == ["i1"]
+
+
+def test_a_cluster_that_is_not_meant_for_the_agent_holds_up_no_job(bench: Bench) -> None:
+    bench.likely = ["kubernetes"]
+    bench.start()
+    bench.targets.closed_to_us = {"kubernetes"}
+    bench.queues.push("q", "i1")
+    bench.agent.recover()
+    bench.round()
+    assert list(bench.runner.runs) == ["i1"]
+
+
+def test_a_cluster_that_was_used_is_asked_until_it_answers(bench: Bench) -> None:
+    bench.likely = ["kubernetes"]
+    bench.start()
+    bench.journal.remember_resource("kubernetes")
+    bench.targets.closed_to_us = {"kubernetes"}
+    bench.queues.push("q", "i1")
+    bench.agent.recover()
+    bench.round()
+    assert bench.runner.runs == {}
 
 
 def test_a_disk_that_takes_no_entry_claims_nothing_and_is_told_without_a_trace(

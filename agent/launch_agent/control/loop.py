@@ -165,6 +165,11 @@ class Agent:
             try:
                 self._targets.runner(resource)
             except LaunchError as error:
+                if not error.retryable and self._targets.is_guess(resource):
+                    # Not for this agent, as it seems; a job that needs it will be told the same.
+                    _log.info("no runs are looked for on %s: %s", resource, error.message)
+                    self._unvisited.remove(resource)
+                    continue
                 _log.warning("runs on %s cannot be looked for yet: %s", resource, error)
             else:
                 self._unvisited.remove(resource)

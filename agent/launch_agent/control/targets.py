@@ -26,7 +26,8 @@ KINDS: Mapping[str, str] = {
 
 class Targets:
     """The runners in use, by resource name. `options` is the config's `runner` part; `made` is called with
-    each runner once, before its first job: runs of an earlier process may be there."""
+    each runner once, before its first job: runs of an earlier process may be there. `likely` are resources
+    where they may be although nothing says so: a pod's state folder went with the pod before."""
 
     def __init__(
         self,
@@ -34,7 +35,9 @@ class Targets:
         journal: Journal,
         made: Callable[[Runner], None] = lambda runner: None,
         lead: Lead = ALONE,
+        likely: Sequence[str] = (),
     ) -> None:
+        self._likely = frozenset(likely)
         self._options = options
         self._journal = journal
         self._made = made
@@ -55,8 +58,13 @@ class Targets:
             return self._runners[resource]
 
     def used_before(self) -> Sequence[str]:
-        """The resources that an earlier process of this agent, here or elsewhere, started runs on."""
-        return sorted({*self._journal.known_resources(), *self._lead.resources()})
+        """The resources on which an earlier process of this agent, here or elsewhere, may have left runs."""
+        return sorted({*self._journal.known_resources(), *self._lead.resources(), *self._likely})
+
+    def is_guess(self, resource: str) -> bool:
+        """Whether nothing but a guess says that there may be runs on a resource."""
+        known = resource in self._journal.known_resources() or resource in self._lead.resources()
+        return resource in self._likely and not known
 
     def is_enabled(self, resource: str) -> bool:
         """Processes run with the agent's own rights and file system, so they are off unless turned on."""

@@ -101,6 +101,7 @@ class Process:
             journal,
             made=lambda runner: self.tracker.adopt(runner, config.name, time.monotonic()),
             lead=self.lead,
+            likely=_likely(config, os.environ),
         )
         self.pool = LaunchPool(config.max_concurrent_launches)
         self._builder = builder_choice.choose(config, os.environ)
@@ -274,6 +275,14 @@ def _end_at_once(why: str) -> None:
     threading.Timer(_LOST_SECONDS, os._exit, (_LOST_CODE,)).start()
     _log.error("the agent ends, its runs go on: %s", why)
     os._exit(_LOST_CODE)
+
+
+def _likely(config: AgentConfig, environment: Mapping[str, str]) -> list[str]:
+    """An agent in a pod, or one that is told of a cluster, may have left runs there: its state folder is gone
+    with the pod, the runs are not."""
+    options = config.runner.get(Resource.KUBERNETES, {})
+    told = any(options.get(key) for key in ("context", "namespace", "target-namespaces"))
+    return [Resource.KUBERNETES.value] if told or environment.get("KUBERNETES_SERVICE_HOST") else []
 
 
 def _runner_options(config: AgentConfig) -> dict[str, Mapping[str, Any]]:
