@@ -217,7 +217,7 @@ def workload(obj: Mapping[str, Any], keep: Collection[str] = ()) -> WorkloadFact
         identity=_identity(annotations),
         item_key=_label(obj, ITEM_KEY),
         created=moment(obj, "metadata", "creationTimestamp"),
-        deleted=moment(obj, "metadata", "deletionTimestamp"),
+        deleted=_deletion(obj),
         generation=whole(obj, "metadata", "generation") or 0,
         observed=whole(status, "observedGeneration"),
         suspend=field(obj, "spec", "suspend") is True or field(policy, "suspend") is True,
@@ -245,7 +245,7 @@ def pod(obj: Mapping[str, Any]) -> PodFacts:
         node=word(obj, "spec", "nodeName"),
         created=moment(obj, "metadata", "creationTimestamp"),
         began=moment(status, "startTime"),
-        deleted=moment(obj, "metadata", "deletionTimestamp"),
+        deleted=_deletion(obj),
         owner=_owner(obj),
         main=main if main in names else next(iter(names), ""),
         gates=tuple(word(gate, "name") for gate in items(obj, "spec", "schedulingGates")),
@@ -299,6 +299,12 @@ def _identity(annotations: Any) -> RunIdentity | None:
 
 def _label(obj: Any, name: str) -> str:
     return text(field(obj, "metadata", "labels"), name)
+
+
+def _deletion(obj: Any) -> float | None:
+    """When the object was deleted: the timestamp is that of the end of the grace period."""
+    due = moment(obj, "metadata", "deletionTimestamp")
+    return None if due is None else due - (whole(obj, "metadata", "deletionGracePeriodSeconds") or 0)
 
 
 def _owner(obj: Any) -> tuple[str, str]:

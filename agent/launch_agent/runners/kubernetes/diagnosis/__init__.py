@@ -1,0 +1,1 @@
+"""The parts of `diagnose`: one file for each kind of evidence."""
