@@ -6,6 +6,7 @@ more of an object than these values; all of them can be made from any JSON whats
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from launch_agent.runners.kubernetes.reading import field, items, moment, text, 
 from launch_agent.spec.identity import PREFIX, from_labels
 from launch_agent.spec.model import RunIdentity
 
+_STEP = re.compile(r"([^.\[\]]+)|\[([^\]]+)\]")
 ITEM_KEY = f"{PREFIX}item-key"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -274,19 +276,22 @@ def event(obj: Mapping[str, Any]) -> EventFacts:
 
 
 def at(obj: Any, path: str) -> str:
-    """The scalar at a path such as `status.jobs[0].state`, as text; empty where there is none."""
-    for part in path.split("."):
-        name, _, index = part.partition("[")
-        obj = field(obj, name) if name else obj
-        while index:
-            number, _, index = index.partition("]")
-            index = index.removeprefix("[")
-            obj = obj[int(number)] if isinstance(obj, list) and _within(number, obj) else None
+    """The scalar at a path, as text; empty where there is none.
+
+    `status.jobs[0].state` takes an entry of a list by its number, `status.conditions[Ready].status` by its
+    `type`.
+    """
+    for key, entry in _STEP.findall(path):
+        obj = _entry(obj, entry) if entry else field(obj, key)
     return text({"": obj}, "")
 
 
-def _within(number: str, found: list[Any]) -> bool:
-    return number.isdecimal() and int(number) < len(found)
+def _entry(found: Any, which: str) -> Any:
+    if not isinstance(found, list):
+        return None
+    if which.isdecimal():
+        return found[int(which)] if int(which) < len(found) else None
+    return next((one for one in found if text(one, "type") == which), None)
 
 
 def _identity(annotations: Any) -> RunIdentity | None:

@@ -3,7 +3,7 @@
 A rule is a path, what stands there, and the state that this is:
 
     {kind: Training, path: status.stage, equals: [Done], state: finished}
-    {kind: Training, condition: Ready, equals: "False", state: failed}
+    {kind: example.com/Training, path: "status.conditions[Ready].status", equals: ["False"], state: failed}
 
 A list of such rules and no expression language: rules can be checked when the agent starts, cannot run for
 long, and cannot fail where an object looks different from what somebody expected. The first rule that
@@ -19,29 +19,26 @@ from typing import Any
 from launch_agent.runners.kubernetes.facts import WorkloadFacts
 from launch_agent.spec.model import RunState
 
+# A state of the config that is none of RunState: pending, and kept back by a queueing controller.
+HELD = "held"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule. `group` and `kind` select objects, an empty group selects any. Either `path` or `condition`
-    is set. `values` are compared as text. `held` marks a state of waiting for a queueing controller.
-    `message` is the path of a text that explains, empty for none."""
+    """One rule. `group` and `kind` select objects, an empty group selects any. What stands at `path` (see
+    `facts.at`) is compared as text. `message` is the path of a text that explains, empty for none."""
 
     group: str = ""
     kind: str
-    path: str = ""
-    condition: str = ""
+    path: str
     values: frozenset[str]
     state: RunState
     held: bool = False
     message: str = ""
 
     def matches(self, workload: WorkloadFacts) -> bool:
-        if self.kind != workload.kind or self.group not in ("", workload.group):
-            return False
-        if self.condition:
-            found = workload.condition(self.condition)
-            return found is not None and found.status in self.values
-        return workload.value(self.path) in self.values
+        about = self.kind == workload.kind and self.group in ("", workload.group)
+        return about and workload.value(self.path) in self.values
 
 
 def make(entries: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
@@ -55,16 +52,14 @@ def paths(rules: Iterable[Rule]) -> frozenset[str]:
 
 
 def _rule(entry: Mapping[str, Any]) -> Rule:
-    group, _, kind = str(entry["kind"]).rpartition("/")
-    wanted = entry["equals"]
-    held = entry["state"] == "held"
+    group, _, kind = entry["kind"].rpartition("/")
+    held = entry["state"] == HELD
     return Rule(
         group=group,
         kind=kind,
-        path=str(entry.get("path", "")),
-        condition=str(entry.get("condition", "")),
-        values=frozenset(wanted if isinstance(wanted, list) else [wanted]),
+        path=entry["path"],
+        values=frozenset(entry["equals"]),
         state=RunState.PENDING if held else RunState(entry["state"]),
         held=held,
-        message=str(entry.get("message", "")),
+        message=entry.get("message", ""),
     )
