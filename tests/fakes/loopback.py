@@ -107,14 +107,16 @@ class Loopback:
                 answer = outer.answer(request)
                 try:
                     if isinstance(answer, Reply):
-                        self.connection.sendall(answer.raw())
+                        whole = answer.raw()
+                        headers_only = whole[: len(whole) - len(answer.body)]
+                        self.connection.sendall(headers_only if self.command == "HEAD" else whole)
                     else:
                         self.close_connection = True
                         answer(self.connection)
                 except OSError:
                     self.close_connection = True  # the client went away, which is its right
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any  # noqa: N815 - the base class's names
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = handle_any  # noqa: N815 - the base class's names
 
             def log_message(self, *_: Any) -> None:
                 pass

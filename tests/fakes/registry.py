@@ -1,17 +1,17 @@
-"""A container registry on a loopback port: Debian's `docker-registry`, with or without a password."""
+"""A container registry on a loopback port: Debian's `docker-registry`, with or without a lock."""
 
 from __future__ import annotations
 
 import shutil
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.fakes.certificates import Certificate
 from tests.fakes.eventually import eventually
+from tests.fakes.token_server import TokenServer
 
 USER, PASSWORD = "alibaba", "open sesame"
 # The bcrypt hash of PASSWORD; the registry knows no other kind.
@@ -23,7 +23,13 @@ class NoRegistry(Exception):
 
 
 @contextmanager
-def registry(folder: Path, *, private: bool = False) -> Iterator[str]:
+def registry(
+    folder: Path,
+    *,
+    private: bool = False,
+    tls: Certificate | None = None,
+    tokens: TokenServer | None = None,
+) -> Iterator[str]:
     """`127.0.0.1:port` of a registry that keeps its blobs in `folder`. Docker takes a registry on a loopback
     address without TLS. Raises NoRegistry where the program is not installed."""
     program = shutil.which("docker-registry")
@@ -33,13 +39,7 @@ def registry(folder: Path, *, private: bool = False) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "htpasswd").write_text(_HTPASSWD)
-    auth = f"auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n" if private else ""
-    (folder / "config.yml").write_text(
-        "version: 0.1\nlog: {level: error}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/blobs}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '{address}'}}\n{auth}"
-    )
+    (folder / "config.yml").write_text(_config(folder, address, private, tls, tokens))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
@@ -50,12 +50,28 @@ def registry(folder: Path, *, private: bool = False) -> Iterator[str]:
         process.wait(timeout=10)
 
 
+def _config(
+    folder: Path, address: str, private: bool, tls: Certificate | None, tokens: TokenServer | None
+) -> str:
+    (folder / "htpasswd").write_text(_HTPASSWD)
+    auth = f"auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n" if private else ""
+    if tokens is not None:
+        auth = (
+            f"auth: {{token: {{realm: '{tokens.url}/token', service: {tokens.service}, "
+            f"issuer: {tokens.issuer}, rootcertbundle: {tokens.certificate.authority}}}}}\n"
+        )
+    files = f", tls: {{certificate: {tls.file}, key: {tls.key_file}}}" if tls else ""
+    return (
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/blobs}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '{address}'{files}}}\n{auth}"
+    )
+
+
 def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
     try:
-        with urllib.request.urlopen(f"http://{address}/v2/", timeout=2):
+        with socket.create_connection((host, int(port)), timeout=2):
             return True
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code == 401
     except OSError:
         return False
