@@ -32,7 +32,9 @@ from launch_agent.queues import AgentStatus, Directive
 from launch_agent.runners import Runner
 from launch_agent.spec.identity import run_id_for
 from launch_agent.spec.model import Lease, RunState
+from launch_agent.spec.passon import PassOn
 from launch_agent.spec.policy import Policy
+from launch_agent.spec.secret import Secret
 from launch_agent.telemetry.metrics import Metrics
 from tests.fakes.configs import agent_config
 from tests.fakes.memory_queues import MemoryQueues
@@ -74,6 +76,7 @@ class Bench:
     runner: ScriptedRunner = field(default_factory=ScriptedRunner)
     builder: str = "noop"
     likely: Sequence[str] = ()
+    pass_on: PassOn = field(default_factory=PassOn)
     now: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -112,6 +115,7 @@ class Bench:
             reports=self.reports,
             journal=self.journal,
             metrics=metrics,
+            pass_on=self.pass_on,
             clock=lambda: self.now,
         )
         self.agent = Agent(
@@ -521,6 +525,25 @@ def test_a_target_that_stays_away_holds_up_jobs_for_a_minute_only(bench: Bench) 
     assert bench.runner.runs == {}
     bench.round(2)
     assert list(bench.runner.runs) == ["i1"]
+
+
+def test_runs_on_the_agents_own_cluster_get_its_proxy_and_authorities(bench: Bench) -> None:
+    """openings H7."""
+    proxy = Secret("http://user:pass@proxy:3128")
+    bench.pass_on = PassOn(
+        env={"NO_PROXY": ".svc"}, secret_env={"HTTPS_PROXY": proxy}, authorities="gpu-ca/ca.crt"
+    )
+    bench.start()
+    for item, resource in (("i1", "kubernetes"), ("i2", "local-container")):
+        bench.queues.push("q", item, resource=resource, resource_args={resource: {}})
+    bench.round()
+    inside, outside = (bench.runner.runs[item].request for item in ("i1", "i2"))
+    assert inside is not None
+    assert outside is not None
+    assert (inside.env["NO_PROXY"], inside.authorities) == (".svc", "gpu-ca/ca.crt")
+    assert (inside.secret_env["HTTPS_PROXY"], inside.secret_env["WANDB_API_KEY"]) == (proxy, Secret("k" * 40))
+    assert not {"NO_PROXY", "HTTPS_PROXY"} & {*outside.env, *outside.secret_env}
+    assert outside.authorities == ""
 
 
 def test_a_new_pod_finds_the_runs_of_the_one_before(bench: Bench, tmp_path: Path) -> None:

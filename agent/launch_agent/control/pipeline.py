@@ -38,12 +38,14 @@ from launch_agent.spec.model import (
     RunState,
     Stage,
 )
+from launch_agent.spec.passon import PassOn
 from launch_agent.telemetry.log import forget, hide
 from launch_agent.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 # The longest text of a failure's log that is kept; a traceback or log tail beyond it helps nobody.
 _LONGEST_LOG = 200_000
+_NOTHING = PassOn()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +71,10 @@ class Pipeline:
         reports: Reports,
         journal: Journal,
         metrics: Metrics,
+        pass_on: PassOn = _NOTHING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._pass_on = pass_on
         self._config = config
         self._builder = builder
         self._patience = patience
@@ -195,17 +199,20 @@ class Pipeline:
             _log.warning(
                 "item %s uses macros that do not exist: %s", identity.item_id, ", ".join(sorted(unknown))
             )
+        # Of the targets, a cluster alone is where the agent's own pod is.
+        passed = self._pass_on if spec.resource == Resource.KUBERNETES else _NOTHING
         return runner.submit(
             RunRequest(
                 identity=identity,
                 image=image,
                 entry_point=spec.overrides.entry_point,
                 args=spec.overrides.args,
-                env=env.env,
-                secret_env=env.secret_env,
+                env={**passed.env, **env.env},
+                secret_env={**passed.secret_env, **env.secret_env},
                 resource_args=macros.fill(spec.resource_args, values),
                 working_dir=spec.overrides.working_dir,
                 services=[macros.fill(service, values) for service in spec.services],
+                authorities=passed.authorities,
             )
         )
 

@@ -47,7 +47,9 @@ from launch_agent.control.tracker import Tracker
 from launch_agent.errors import QueueUnavailable
 from launch_agent.queues import QueueClient
 from launch_agent.queues.wandb import WandbQueues
+from launch_agent.spec import passon
 from launch_agent.spec.model import Resource
+from launch_agent.spec.passon import PassOn
 from launch_agent.telemetry import log
 from launch_agent.telemetry.health import HealthServer
 from launch_agent.telemetry.metrics import Metrics
@@ -121,6 +123,7 @@ class Process:
             reports=self.reports,
             journal=journal,
             metrics=self.metrics,
+            pass_on=_pass_on(os.environ),
         )
         self.agent = Agent(
             config,
@@ -275,6 +278,13 @@ def _end_at_once(why: str) -> None:
     threading.Timer(_LOST_SECONDS, os._exit, (_LOST_CODE,)).start()
     _log.error("the agent ends, its runs go on: %s", why)
     os._exit(_LOST_CODE)
+
+
+def _pass_on(environment: Mapping[str, str]) -> PassOn:
+    found = passon.from_environment(environment)
+    for secret in found.secret_env.values():
+        log.hide(secret)
+    return found
 
 
 def _likely(config: AgentConfig, environment: Mapping[str, str]) -> list[str]:

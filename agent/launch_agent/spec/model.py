@@ -194,6 +194,7 @@ class RunRequest:
     its macros filled. `image` is empty for processes. `pull_credentials` asks anew at each call for what
     opens the image's registry, where the agent is the one to know; None where the target helps itself.
     `services` are the spec's `additional_services`, macros filled: `{name, config: a Kubernetes object}`.
+    `authorities` is `name/key` of a ConfigMap beside the run that holds whom it shall trust (`spec.passon`).
     """
 
     identity: RunIdentity
@@ -206,3 +207,4 @@ class RunRequest:
     working_dir: str = ""
     pull_credentials: Callable[[], Credentials | None] | None = None
     services: Sequence[Mapping[str, Any]] = ()
+    authorities: str = ""

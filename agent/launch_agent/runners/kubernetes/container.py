@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch_agent.runners.env import IDENTITY_KEYS, scalar
+from launch_agent.runners.kubernetes import authorities
 from launch_agent.spec.kubernetes.kinds import RAY_JOB, SPARK, TRAIN_JOB, known
 from launch_agent.spec.kubernetes.problems import Problems, join
 from launch_agent.spec.kubernetes.templates import (
@@ -53,8 +54,13 @@ def fill(
     for template, place, container in _alike(mains):
         _place_command(template, container, place, request, problems)
     ours = _variables(request, secret_name)
-    for place, container in _workers(templates, mains, request.image):
+    workers = _workers(templates, mains, request.image)
+    for place, container in workers:
         _place_env(container, place, ours, problems)
+    if request.authorities:
+        for template in templates:
+            own = [found for found in workers if any(found[1] is one for _, one in template.every_container)]
+            authorities.add(template, own, request.authorities, problems)
     for template in templates:
         _place_names(template, problems)
 
@@ -198,6 +204,9 @@ def _place_env(
             continue
         theirs.append(_as_text(entry, entry_place, problems))
     names = {entry["name"] for entry in theirs}
+    # Programs read either spelling of these; ours beside a queue's would leave open which one counts.
+    names |= {name.upper() for name in names if name.lower().endswith("_proxy")}
+    names |= {name.lower() for name in names if name.lower().endswith("_proxy")}
     container["env"] = [copy.deepcopy(entry) for name, entry in ours.items() if name not in names]
     container["env"] += theirs
 
