@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def _plain(value: Any, home: Path) -> Any:
         return {field.name: _plain(getattr(value, field.name), home) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item, home) for key, item in value.items()}
-    if isinstance(value, Secret | Path):
+    if isinstance(value, Secret | Path | Decimal):
         return str(value).replace(str(home), "~")
     return [_plain(item, home) for item in value] if isinstance(value, list | tuple) else value
 

@@ -14,7 +14,8 @@ from launch_agent.config.destination import CLOUD, Kind
 from launch_agent.config.dialects import Normal
 from launch_agent.config.finding import Finding, Path, Severity, dotted, nearest
 from launch_agent.spec.docker_keys import canonical
-from launch_agent.spec.policy.kubernetes import RULES
+from launch_agent.spec.policy.kubernetes import SERVICES
+from launch_agent.spec.policy.kubernetes_rules import RULES
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
@@ -331,7 +332,7 @@ def _policy(normal: Normal) -> None:
 def _openable(resource: str) -> frozenset[str]:
     """The names that `policy.allow` knows for the resource; empty where anything goes."""
     if resource == "kubernetes":
-        return frozenset(rule.key for rule in RULES)
+        return frozenset({SERVICES, *(rule.key for rule in RULES)})
     if resource == "local-container":
         options = schema.load("queue-config")["properties"][resource]["properties"]
         return frozenset(options)

@@ -9,6 +9,7 @@ from typing import Any
 
 from launch_agent.config.destination import Destination, Kind
 from launch_agent.spec.policy import Policy
+from launch_agent.spec.policy.kubernetes_limits import Limits
 from launch_agent.spec.secret import Secret
 
 
@@ -148,6 +149,7 @@ def make(
             secure_mode=filled["secure_mode"],
             sweep_schedulers=policy["sweep-schedulers"],
             protected_secrets=tuple(policy["protected-secrets"]),
+            kubernetes=Limits.of(policy["kubernetes"]),
         ),
         metrics=Metrics(host=filled["metrics"]["host"], port=filled["metrics"]["port"]),
         log=Log(**{key: filled["log"][key] for key in ("level", "format", "file")}),

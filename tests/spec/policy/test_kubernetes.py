@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from launch_agent.errors import Refused
 from launch_agent.spec.model import RunSpec
 from launch_agent.spec.policy import PROTECTED_SECRETS, Policy, check
-from launch_agent.spec.policy.kubernetes import RULES, SECRET_NAMES
+from launch_agent.spec.policy.kubernetes_rules import RULES, SECRET_NAMES
 
 Json = dict[str, Any]
 

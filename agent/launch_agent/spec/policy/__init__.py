@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import yaml
 
 from launch_agent.errors import Refused
 from launch_agent.spec import macros
 from launch_agent.spec.model import Resource, RunSpec
-from launch_agent.spec.policy import docker, job, kubernetes
+from launch_agent.spec.policy import docker, job, kubernetes, kubernetes_limits
+from launch_agent.spec.policy.kubernetes_limits import Limits
 from launch_agent.spec.policy.rules import Allow, Demand, Openings, is_plain
 
 # The Secrets that the chart and the agent itself make (the chart's names end in these words or begin with
@@ -35,12 +37,13 @@ class Policy:
     """The agent's own rules. `allow` maps a resource to keys, each opened entirely (True) or for values that
     match one of the patterns (`fnmatch`). `secure_mode` refuses entry points and the like on top.
     `protected_secrets` are patterns for names of Kubernetes Secrets that no job may read, whatever `allow`
-    says."""
+    says, and so hold the bounds for `kubernetes`."""
 
     allow: Allow = field(default_factory=dict)
     secure_mode: bool = False
     sweep_schedulers: bool = False
     protected_secrets: Sequence[str] = PROTECTED_SECRETS
+    kubernetes: Limits = field(default_factory=Limits)
 
 
 def _local_container(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
@@ -52,9 +55,13 @@ def _local_process(spec: RunSpec, _: Policy, openings: Openings) -> Iterator[Dem
 
 
 def _kubernetes(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
-    return kubernetes.demands(
-        spec.resource_args, secure_mode=policy.secure_mode, protected_secrets=policy.protected_secrets
-    )
+    modes: dict[str, Any] = {
+        "secure_mode": policy.secure_mode,
+        "protected_secrets": policy.protected_secrets,
+    }
+    yield from kubernetes.demands(spec.resource_args, **modes)
+    yield from kubernetes.service_demands(spec.services, **modes)
+    yield from kubernetes_limits.demands(spec.resource_args, spec.services, spec.image, policy.kubernetes)
 
 
 # A resource without a table takes its arguments as they are: its platform's own permissions decide.
@@ -74,8 +81,9 @@ def check(spec: RunSpec, policy: Policy, known: Mapping[str, str] | None = None)
     `creds-${author}` can be told from the agent's own secrets; an image that is not known yet stays a macro.
     """
     if known is not None:
-        filled = macros.fill(spec.resource_args, {**known, "image_uri": known.get("image_uri") or _NO_IMAGE})
-        spec = replace(spec, resource_args=filled)
+        values = {**known, "image_uri": known.get("image_uri") or _NO_IMAGE}
+        services = [macros.fill(service, values) for service in spec.services]
+        spec = replace(spec, resource_args=macros.fill(spec.resource_args, values), services=services)
     openings = Openings.of(policy.allow)
     refused = [demand for demand in _demands(spec, policy, openings) if not openings.grant(demand)]
     if refused:

@@ -1,269 +1,37 @@
-"""What a Kubernetes manifest may say: the table of what reaches beyond the job's own pods.
+"""What a Kubernetes manifest may say: finds in it what reaches beyond the job's own pods.
 
 Manifests come in any kind, and a custom resource may put its pods anywhere. So each rule is a pattern below
 *some* mapping of the manifest, found by walking all of it, and not a path from the top; only maps of free
 text (labels, limits, …) are no places where a field can stand. A security context that hardens is nobody's
-business.
+business. The rules themselves are in kubernetes_rules.py, the administrator's maxima in kubernetes_limits.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from launch_agent.spec.policy.rules import SECURE_CURE, SECURE_WHY, Demand, has_macro, texts
+from launch_agent.spec.policy.kubernetes_rules import RULES, SECRET_NAMES, SECURE_MODE, Rule
+from launch_agent.spec.policy.rules import SECURE_CURE, Demand, has_macro
 
 RESOURCE = "kubernetes"
+SERVICES = "additional_services"
 SECRETS_CURE = "which Secrets are the agent's own is said by `policy: {protected-secrets: [...]}`"
 
 # Maps whose keys are names that users choose, as long as all that they hold is plain values.
 FREE_TEXT = frozenset({"labels", "annotations", "matchLabels", "nodeSelector", "limits", "requests"})
-SAFE_VOLUMES = frozenset(
-    {
-        "configMap",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "image",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
-)
-# apiVersion/kind that are no workloads; `v1/Pod` is the one core kind that is.
-FOREIGN_KINDS = (
-    "v1/*",
-    "*admissionregistration.k8s.io/*",
-    "*apiextensions.k8s.io/*",
-    "*apiregistration.k8s.io/*",
-    "*authentication.k8s.io/*",
-    "*authorization.k8s.io/*",
-    "*certificates.k8s.io/*",
-    "*flowcontrol.apiserver.k8s.io/*",
-    "*networking.k8s.io/*",
-    "*node.k8s.io/*",
-    "*scheduling.k8s.io/*",
-    "*storage.k8s.io/*",
-    "policy/*",
-)
-_REFERENCE = frozenset(
-    {
-        "apiGroup",
-        "apiVersion",
-        "blockOwnerDeletion",
-        "controller",
-        "fieldPath",
-        "kind",
-        "name",
-        "namespace",
-        "resourceVersion",
-        "uid",
-    }
-)
-
-
-def _asked(value: Any) -> bool:
-    """Anything but the absence of a value: a text that is not YAML's false counts as asked for."""
-    return value not in (None, False, "", 0, [], {})
-
-
-def _beyond(*harmless: str) -> Callable[[Any], bool]:
-    return lambda value: value is not None and value not in harmless
-
-
-def _root(value: Any) -> bool:
-    number = isinstance(value, int) and not isinstance(value, bool)
-    return value is not None and not (number and value > 0)
-
-
-def _system(value: Any) -> bool:
-    return value is not None and (str(value).startswith("system-") or has_macro(str(value)))
-
-
-def _foreign(value: Any) -> bool:
-    """Whether this is an object of another kind than a workload; a macro could make it any kind."""
-    return any(
-        kind != "v1/Pod" and (has_macro(kind) or any(fnmatchcase(kind, each) for each in FOREIGN_KINDS))
-        for kind in _kind(value)
-    )
-
-
-def _kind(value: Any) -> tuple[str, ...]:
-    if not (isinstance(value, Mapping) and "apiVersion" in value and "kind" in value):
-        return ()
-    # A reference to an object creates none; the manifest itself is none, having more than these keys.
-    return () if set(value) <= _REFERENCE and "name" in value else (f"{value['apiVersion']}/{value['kind']}",)
-
-
-def _unsafe_volume(value: Any) -> bool:
-    return bool(_volume_types(value))
-
-
-def _volume_types(value: Any) -> tuple[str, ...]:
-    # hostPath has a rule of its own, in which patterns are compared with the path.
-    kinds = value.keys() if isinstance(value, Mapping) else ()
-    return tuple(str(kind) for kind in kinds if kind not in SAFE_VOLUMES | {"name", "hostPath"})
-
-
-def _host_path(value: Any) -> tuple[str, ...]:
-    return texts(value.get("path")) if isinstance(value, Mapping) else texts(value)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One row: under `key` the administrator opens what stands `at` a place where `asks` holds.
-
-    `at` are patterns of keys below any mapping, separated by ` > `, `*` for each item of a list; empty means
-    the mapping itself. `shown` gives the texts that the administrator's patterns are compared with.
-    """
-
-    key: str
-    at: str
-    why: str
-    asks: Callable[[Any], bool] = _asked
-    shown: Callable[[Any], tuple[str, ...]] = texts
-
-
-_CONTEXT = "*ecurityContext"
-RULES: Sequence[Rule] = (
-    Rule(key="hostNetwork", at="hostNetwork", why="shares the node's network"),
-    Rule(key="hostPID", at="hostPID", why="sees the node's processes"),
-    Rule(key="hostIPC", at="hostIPC", why="shares the node's memory segments"),
-    Rule(key="hostPort", at="ports > * > hostPort", why="takes a port of the node"),
-    Rule(key="hostPath", at="hostPath", why="opens the node's files", shown=_host_path),
-    Rule(
-        key="volumes",
-        at="volumes > *",
-        why="is of a type of volume that reaches outside the cluster's own storage",
-        asks=_unsafe_volume,
-        shown=_volume_types,
-    ),
-    Rule(
-        key="mountPropagation",
-        at="volumeMounts > * > mountPropagation",
-        why="spreads mounts to the node",
-        asks=_beyond("None", "HostToContainer"),
-    ),
-    Rule(key="privileged", at=f"{_CONTEXT} > privileged", why="is root on the node"),
-    Rule(
-        key="allowPrivilegeEscalation",
-        at=f"{_CONTEXT} > allowPrivilegeEscalation",
-        why="lets processes gain privileges",
-    ),
-    Rule(key="capabilities", at=f"{_CONTEXT} > capabilities > add", why="adds kernel capabilities"),
-    Rule(key="runAsUser", at=f"{_CONTEXT} > runAsUser", why="runs as root", asks=_root),
-    Rule(
-        key="seccompProfile",
-        at=f"{_CONTEXT} > seccompProfile > type",
-        why="takes the system call filter away",
-        asks=_beyond("RuntimeDefault", "Localhost"),
-    ),
-    Rule(
-        key="seccompProfile",
-        at="annotations > *seccomp.security.alpha.kubernetes.io/*",
-        why="takes the system call filter away",
-        asks=_beyond("runtime/default", "docker/default"),
-    ),
-    Rule(
-        key="appArmorProfile",
-        at=f"{_CONTEXT} > appArmorProfile > type",
-        why="takes the AppArmor profile away",
-        asks=_beyond("RuntimeDefault", "Localhost"),
-    ),
-    Rule(
-        key="appArmorProfile",
-        at="annotations > container.apparmor.security.beta.kubernetes.io/*",
-        why="takes the AppArmor profile away",
-        asks=lambda value: not str(value).startswith(("runtime/default", "localhost/")),
-    ),
-    Rule(key="seLinuxOptions", at=f"{_CONTEXT} > seLinuxOptions", why="chooses another SELinux label"),
-    Rule(
-        key="procMount",
-        at=f"{_CONTEXT} > procMount",
-        why="uncovers parts of /proc",
-        asks=_beyond("Default"),
-    ),
-    Rule(key="sysctls", at=f"{_CONTEXT} > sysctls", why="sets kernel parameters"),
-    Rule(
-        key="hostProcess",
-        at=f"{_CONTEXT} > windowsOptions > hostProcess",
-        why="runs on the node itself",
-    ),
-    Rule(
-        key="serviceAccountName",
-        at="serviceAccount*",
-        why="acts as another service account",
-        asks=lambda value: isinstance(value, str) and value not in ("", "default"),
-    ),
-    Rule(
-        key="automountServiceAccountToken",
-        at="automountServiceAccountToken",
-        why="hands the job a key to the cluster",
-    ),
-    Rule(
-        key="serviceAccountToken",
-        at="volumes > * > projected > sources > * > serviceAccountToken",
-        why="hands the job a key to the cluster",
-        shown=lambda value: texts(value.get("audience")) if isinstance(value, Mapping) else (),
-    ),
-    Rule(key="nodeName", at="nodeName", why="bypasses the scheduler"),
-    Rule(
-        key="priorityClassName",
-        at="priorityClassName",
-        why="takes the place of the cluster's own pods",
-        asks=_system,
-    ),
-    Rule(
-        key="kind",
-        at="",
-        why="is no workload",
-        asks=_foreign,
-        shown=_kind,
-    ),
-    Rule(
-        key="identity",
-        at="labels > launch-agent/*",
-        why="is a name by which the agent itself ties objects to queue items",
-    ),
-    Rule(
-        key="identity",
-        at="annotations > launch-agent/*",
-        why="is a name by which the agent itself ties objects to queue items",
-    ),
-)
-
-# Where the names of Secrets stand: containers, volumes of each type, and Spark's own fields.
-SECRET_NAMES: Sequence[str] = (
-    "env > * > valueFrom > secretKeyRef > name",
-    "envFrom > * > secretRef > name",
-    "envSecretKeyRefs > * > name",
-    "secrets > * > name",
-    "volumes > * > * > *ecretName",
-    "volumes > * > * > *ecretRef > name",
-    "volumes > * > projected > sources > * > secret > name",
-)
-
-SECURE_MODE: Sequence[Rule] = tuple(
-    Rule(key=at.rpartition(" > ")[2], at=at, why=SECURE_WHY)
-    for at in (
-        "hostNetwork",
-        "hostPID",
-        "hostIPC",
-        "initContainers",
-        "*ontainers > * > command",
-        "*ontainers > * > lifecycle",
-        "*ontainers > * > *Probe > exec",
-    )
-)
 
 
 def demands(
-    manifest: Mapping[str, Any], *, secure_mode: bool, protected_secrets: Sequence[str]
+    manifest: Mapping[str, Any],
+    *,
+    secure_mode: bool,
+    protected_secrets: Sequence[str],
+    place: str = f"resource_args.{RESOURCE}",
 ) -> Iterator[Demand]:
-    """What a manifest asks for beyond its own pods, each place once."""
+    """What a manifest asks for beyond its own pods, each place once. `place` is the manifest's own path."""
 
     def protected(value: Any) -> bool:
         # A macro could become any name, and what is no text is no legal name.
@@ -276,7 +44,8 @@ def demands(
         for at in SECRET_NAMES
     ]
     closed += [(rule, SECURE_CURE) for rule in SECURE_MODE if secure_mode]
-    for rule, cure, path, value in _places(manifest, [*closed, *((rule, "") for rule in RULES)]):
+    rules = [*closed, *((rule, "") for rule in RULES)]
+    for rule, cure, path, value in _places(manifest, place, rules):
         if rule.asks(value):
             yield Demand(
                 resource=RESOURCE,
@@ -288,8 +57,26 @@ def demands(
             )
 
 
+def service_demands(
+    services: Sequence[Mapping[str, Any]], *, secure_mode: bool, protected_secrets: Sequence[str]
+) -> Iterator[Demand]:
+    """What the objects beside a run ask for: each to be there at all, and what is in it."""
+    for number, service in enumerate(services):
+        config = service.get("config")
+        manifest = config if isinstance(config, Mapping) else {}
+        kind = f"{manifest.get('apiVersion')}/{manifest.get('kind')}"
+        path = f"{SERVICES}[{number}]"
+        why = "puts an object of its own beside the run"
+        yield Demand(resource=RESOURCE, key=SERVICES, path=path, why=why, values=(kind,))
+        if kind == "v1/Service":  # no workload, and opened by its own key
+            manifest = {key: value for key, value in manifest.items() if key != "kind"}
+        yield from demands(
+            manifest, secure_mode=secure_mode, protected_secrets=protected_secrets, place=f"{path}.config"
+        )
+
+
 def _places(
-    manifest: Mapping[str, Any], rules: Sequence[tuple[Rule, str]]
+    manifest: Mapping[str, Any], place: str, rules: Sequence[tuple[Rule, str]]
 ) -> Iterator[tuple[Rule, str, str, Any]]:
     """Every rule with every place that it speaks of. Manifests have few different keys and rules few that
     begin with a given one, so each key is compared with the rules once."""
@@ -300,18 +87,18 @@ def _places(
         return [(rule, cure, at[1:]) for rule, cure, at in parts if fnmatchcase(key, at[0])]
 
     whole = [(rule, cure) for rule, cure in rules if not rule.at]
-    for place, mapping in _mappings(manifest):
+    for where, mapping in _mappings(manifest, place):
         for rule, cure in whole:
-            yield rule, cure, place, mapping
+            yield rule, cure, where, mapping
         for key, inner in mapping.items():
             for rule, cure, rest in beginning_with(str(key)):
-                for path, value in _find(inner, rest, f"{place}.{key}"):
+                for path, value in _find(inner, rest, f"{where}.{key}"):
                     yield rule, cure, path, value
 
 
-def _mappings(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _mappings(manifest: Mapping[str, Any], place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every mapping in which a field may stand, with its path. A stack, since nesting is the submitter's."""
-    waiting: list[tuple[str, Any]] = [(f"resource_args.{RESOURCE}", manifest)]
+    waiting: list[tuple[str, Any]] = [(place, manifest)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, Mapping):
