@@ -8,6 +8,7 @@ from typing import Any
 
 from launch_agent.spec.model import RunState
 from launch_agent.telemetry.metrics import Metrics
+from launch_agent.telemetry.targets import TargetCollector
 from tests.fakes.helm import CHART, Helm
 
 VALUES: dict[str, Any] = {
@@ -16,14 +17,16 @@ VALUES: dict[str, Any] = {
     "metrics": {"prometheusRule": {"enabled": True}},
 }
 NAME = re.compile(r"\b(?:launch_agent|process)_[a-z_]+")
+ENDINGS = {"histogram": ("bucket", "count", "sum"), "summary": ("count", "sum")}
 
 
 def offered() -> set[str]:
     """Names of all series, those of histograms with their ending."""
-    text = Metrics().exposition()[0].decode()
+    metrics = Metrics()
+    metrics.registry.register(TargetCollector(list, list))
     found = set()
-    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE):
-        found |= {f"{name}_{end}" for end in ("bucket", "count", "sum")} if kind == "histogram" else {name}
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", metrics.exposition()[0].decode(), re.MULTILINE):
+        found |= {f"{name}_{end}" for end in ENDINGS[kind]} if kind in ENDINGS else {name}
     return found
 
 

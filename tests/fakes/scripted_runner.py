@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from launch_agent.errors import LaunchError
+from launch_agent.runners import WatchHealth
 from launch_agent.spec.identity import object_name
 from launch_agent.spec.model import RunIdentity, RunRequest, RunState, RunStatus
+from launch_agent.telemetry.targets import Usage
 
 
 @dataclass
@@ -63,6 +65,8 @@ class ScriptedRunner:
     submits: int = 0
     closed: int = 0
     away: LaunchError | None = None
+    watches: Sequence[WatchHealth] = ()
+    used: Usage = field(default_factory=Usage)
 
     def verify(self) -> None:
         if self.away is not None:
@@ -77,6 +81,12 @@ class ScriptedRunner:
 
     def adopt(self, agent: str) -> Sequence[ScriptedRun]:
         return [run for run in self.runs.values() if run.identity.agent == agent]
+
+    def health(self) -> Sequence[WatchHealth]:
+        return self.watches
+
+    def usage(self) -> Usage:
+        return self.used
 
     def close(self) -> None:
         self.closed += 1

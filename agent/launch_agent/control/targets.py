@@ -6,6 +6,7 @@ imports its SDK.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,14 +15,19 @@ from launch_agent import plugins
 from launch_agent.control.journal import Journal
 from launch_agent.control.leader import ALONE, Lead
 from launch_agent.errors import LaunchError
-from launch_agent.runners import Runner
+from launch_agent.runners import Runner, WatchHealth, health_of, usage_of
 from launch_agent.spec.model import Resource
+from launch_agent.telemetry.targets import Usage
 
 # The file of `runners/` that serves each resource; other names are looked up as they are.
 KINDS: Mapping[str, str] = {
     Resource.LOCAL_CONTAINER: "docker",
     Resource.LOCAL_PROCESS: "process",
 }
+
+
+# A watch hears something once a minute, if only that there is no news.
+DEAF_SECONDS = 120.0
 
 
 class Targets:
@@ -70,11 +76,32 @@ class Targets:
         """Processes run with the agent's own rights and file system, so they are off unless turned on."""
         return resource != Resource.LOCAL_PROCESS or bool(self._options.get(resource, {}).get("enabled"))
 
+    def health(self) -> list[tuple[str, WatchHealth]]:
+        """What the runners in use say of how well they hear, by resource."""
+        return [(name, watch) for name, runner in self._in_use() for watch in health_of(runner)]
+
+    def usage(self) -> list[tuple[str, Usage]]:
+        """What the runners in use asked for since they were made, by resource."""
+        return [(name, usage_of(runner)) for name, runner in self._in_use()]
+
+    def deafness(self) -> str:
+        """Why an agent that watches its runs would not hear of their ends; empty where it does."""
+        for name, watch in self.health():
+            if watch.age > DEAF_SECONDS:
+                why = f": {watch.error}" if watch.error else ""
+                heard = f"for {watch.age:.0f} s" if math.isfinite(watch.age) else "yet"
+                return f"nothing is heard of {watch.name} ({name}) {heard}{why}"
+        return ""
+
     def close(self) -> None:
         with self._lock:
             for runner in list(self._runners.values()):
                 runner.close()
             self._runners.clear()
+
+    def _in_use(self) -> list[tuple[str, Runner]]:
+        with self._lock:
+            return sorted(self._runners.items())
 
     def _make(self, resource: str) -> Runner:
         kind = KINDS.get(resource, resource)

@@ -53,6 +53,7 @@ from launch_agent.spec.passon import PassOn
 from launch_agent.telemetry import log
 from launch_agent.telemetry.health import HealthServer
 from launch_agent.telemetry.metrics import Metrics
+from launch_agent.telemetry.targets import TargetCollector
 
 _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 1.0
@@ -105,6 +106,7 @@ class Process:
             lead=self.lead,
             likely=_likely(config, os.environ),
         )
+        self.metrics.registry.register(TargetCollector(self.targets.health, self.targets.usage))
         self.pool = LaunchPool(config.max_concurrent_launches)
         self._builder = builder_choice.choose(config, os.environ)
         patience = Patience(
@@ -231,6 +233,8 @@ class Process:
             return waits
         if age > self._config.ready_after:
             return False, f"the last good poll was {age:.0f} s ago"
+        if deaf := self.targets.deafness():
+            return False, deaf
         return True, "ok"
 
     @contextmanager

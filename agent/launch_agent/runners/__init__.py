@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from launch_agent.spec.model import RunIdentity, RunRequest, RunStatus
+from launch_agent.telemetry.targets import Usage
 
 
 class Run(Protocol):
@@ -19,7 +20,8 @@ class Run(Protocol):
     def identity(self) -> RunIdentity: ...
 
     def status(self) -> RunStatus:
-        """Where the run is. Cheap: runners answer from a snapshot that is at most about a second old.
+        """Where the run is. Cheap: runners answer from a snapshot that is at most about a second old, and
+        give the very same object where nothing has changed; the tracker then looks no further.
 
         Raises RunnerError (retryable) where the world cannot be asked; the run itself is then unknown, not
         failed.
@@ -76,6 +78,15 @@ class WatchHealth:
     age: float
     listed: float = float("inf")
     error: str = ""
+
+
+def usage_of(runner: Runner) -> Usage:
+    """What a runner asked of its target resource since it was made; nothing where it does not count.
+
+    A runner that counts does so by a method `usage() -> Usage`, which no runner has to have.
+    """
+    usage: Callable[[], Usage] = getattr(runner, "usage", Usage)
+    return usage()
 
 
 def health_of(runner: Runner) -> Sequence[WatchHealth]:
