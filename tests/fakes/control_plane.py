@@ -55,6 +55,9 @@ _AUDIT = {
 }
 _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _KWOK = "kwok"
+_DEFINITION = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+# Written for the tests: the kinds of other projects that the agent starts, with the status that is set there.
+_CUSTOM_KINDS = Path(__file__).parents[1] / "fixtures" / "crds"
 
 
 class NoCluster(Exception):
@@ -182,7 +185,9 @@ def _start(folder: Path, programs: dict[str, Path]) -> str:
 def _start_once(folder: Path, programs: dict[str, Path]) -> str:
     ports = folder / "ports.json"
     if ports.exists() and all(pid_of(folder, name) for name in programs):
-        return f"https://127.0.0.1:{json.loads(ports.read_text())['api']}"
+        url = f"https://127.0.0.1:{json.loads(ports.read_text())['api']}"
+        _define(folder, _client(folder, url))
+        return url
     _stop_processes(folder)
     _empty(folder)
     free = _free_ports("api", "etcd", "peers", "manager", "scheduler", "kubelet")
@@ -195,6 +200,8 @@ def _start_once(folder: Path, programs: dict[str, Path]) -> str:
         for name in ("etcd", "kube-apiserver"):
             spawn(folder, name, [programs[name], *_FLAGS[name](folder, free)])
         _wait(folder, lambda: _is_ready(kube), "the API server is ready")
+        # Before the controllers: the one that collects garbage looks for new kinds every 30 s only.
+        _define(folder, kube)
         for name in ("kube-controller-manager", "kube-scheduler"):
             spawn(folder, name, [programs[name], *_FLAGS[name](folder, free)])
         if _KWOK in programs:
@@ -206,7 +213,6 @@ def _start_once(folder: Path, programs: dict[str, Path]) -> str:
             lambda: kube.get("v1", "ServiceAccount", "default", "default"),
             "the default service account is there",
         )
-        _define(folder, kube)
         kube.close()
     except AssertionError as error:
         raise ClusterFailed(
@@ -216,10 +222,12 @@ def _start_once(folder: Path, programs: dict[str, Path]) -> str:
 
 
 def _define(folder: Path, kube: Kube) -> None:
-    """Make the kinds of the Prometheus operator known."""
-    definitions = [
-        yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(custom_resources.home().iterdir())
-    ]
+    """Make the kinds of the Prometheus operator known, and those that can be a job, where they are missing:
+    whoever started the cluster may have had others."""
+    files = [*sorted(custom_resources.home().iterdir()), *sorted(_CUSTOM_KINDS.iterdir())]
+    definitions = [each for file in files for each in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+    present = {each["metadata"]["name"] for each in kube.items(*_DEFINITION)}
+    definitions = [each for each in definitions if each["metadata"]["name"] not in present]
     for each in definitions:
         kube.create(each)
     for each in definitions:
