@@ -27,7 +27,7 @@ from graphql import (
     validate,
 )
 
-from launch_agent.server.resolvers import agents, files, items, queues, runs, scalars, viewer
+from launch_agent.server.resolvers import agents, artifacts, files, items, queues, runs, scalars, viewer
 
 # A batch of 25 pops or acks is what our agent sends; official clients send one root.
 MOST_ROOTS = 200
@@ -53,10 +53,13 @@ class Document:
 
 @lru_cache(maxsize=1)
 def schema() -> GraphQLSchema:
-    """The schema of schema.graphql with its resolvers."""
-    text = load_schema_from_path(Path(__file__).parent / "schema.graphql")
-    subjects = (scalars, viewer, queues, items, agents, runs, files)
-    return make_executable_schema(text, *(bindable for subject in subjects for bindable in subject.BINDABLES))
+    """The schema of schema.graphql and artifacts.graphql with its resolvers."""
+    folder = Path(__file__).parent
+    texts = [load_schema_from_path(folder / name) for name in ("schema.graphql", "artifacts.graphql")]
+    subjects = (scalars, viewer, queues, items, agents, runs, files, artifacts)
+    return make_executable_schema(
+        texts, *(bindable for subject in subjects for bindable in subject.BINDABLES)
+    )
 
 
 def read(text: str) -> Document:

@@ -1,4 +1,4 @@
-"""Files of runs over HTTP: uploads and downloads by signed URL, and the stream that a run reports through."""
+"""Files of runs and artifacts over HTTP, by signed URL, and the stream that a run reports through."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from launch_agent.server.http import Problem, authenticate, body_of, chunks_of, state_of
+from launch_agent.server.store import artifacts as artifact_store
 from launch_agent.server.store import files as file_store
 from launch_agent.server.store import items as item_store
 from launch_agent.server.store import queues as queue_store
@@ -22,10 +23,10 @@ _SUMMARY = "wandb-summary.json"
 
 
 async def put_file(request: Request) -> Response:
-    """PUT to a URL that createRunFiles gave."""
+    """PUT to a URL that createRunFiles, createArtifactFiles or one of the manifest's mutations gave."""
     state = state_of(request)
     run_id, name = await _checked(request, "PUT")
-    await _require_run(request, run_id)
+    is_run = await _require_owner(request, run_id)
     chunks = chunks_of(request, state.limits.upload)
     received = await state.files.receive(run_id, name, chunks)
 
@@ -35,23 +36,24 @@ async def put_file(request: Request) -> Response:
 
     def note() -> None:
         with state.store.writing() as connection:
-            file_store.put(connection, row)
+            (file_store.put if is_run else artifact_store.put_file)(connection, row)
 
     await anyio.to_thread.run_sync(note)
     return Response(status_code=200)
 
 
 async def get_file(request: Request) -> Response:
-    """GET a file of a run, by signed URL or with an API key."""
+    """GET a file of a run or an artifact, by signed URL or with an API key."""
     state = state_of(request)
     run_id, name = await _checked(request, "GET")
 
     def find() -> file_store.FileRow | None:
         with state.store.reading() as connection:
-            return file_store.find(connection, run_id, name)
+            found = file_store.find(connection, run_id, name)
+            return found or next(iter(artifact_store.files(connection, run_id, names=[name])), None)
 
     if await anyio.to_thread.run_sync(find) is None:
-        raise Problem(404, f"the run has no file {name!r}")
+        raise Problem(404, f"there is no file {name!r} in {run_id!r}")
     # As an attachment of no type: an uploaded page must not run in the browser of the one who looks at it.
     return FileResponse(
         state.files.path(run_id, name),
@@ -61,16 +63,20 @@ async def get_file(request: Request) -> Response:
     )
 
 
-async def _require_run(request: Request, run_id: str) -> None:
-    """Before a byte is written: the run's id becomes the name of a folder. Raises Problem 404."""
+async def _require_owner(request: Request, owner: str) -> bool:
+    """Before a byte is written: the owner's id becomes the name of a folder. Whether it is a run; it is an
+    artifact or a manifest otherwise. Raises Problem 404."""
     store = state_of(request).store
 
-    def find() -> bool:
+    def find() -> tuple[bool, bool]:
         with store.reading() as connection:
-            return run_store.find_by_id(connection, run_id) is not None
+            is_run = run_store.find_by_id(connection, owner) is not None
+            return is_run, is_run or artifact_store.owns_files(connection, owner)
 
-    if not await anyio.to_thread.run_sync(find):
-        raise Problem(404, f"there is no run {run_id!r}")
+    is_run, is_there = await anyio.to_thread.run_sync(find)
+    if not is_there:
+        raise Problem(404, f"there is no run or artifact {owner!r}")
+    return is_run
 
 
 async def _checked(request: Request, method: str) -> tuple[str, str]:

@@ -157,3 +157,8 @@ def _run(row: Row[Any]) -> RunRow:
     values = dict(row._mapping)
     values["fields"] = json.loads(values["fields"])
     return RunRow(**values)
+
+
+def delete(connection: Connection, run_id: str) -> bool:
+    """Forget a run with its lines and files; False where there is none."""
+    return connection.execute(sa.delete(_runs).where(_runs.c.id == run_id)).rowcount > 0

@@ -8,6 +8,7 @@ agents name containers and Kubernetes objects after them. `items.seq` grows with
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Double,
@@ -179,6 +180,57 @@ run_files = Table(
     Column("run_id", String(32), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     Column("name", String(512), primary_key=True),
     Column("size", Integer, nullable=False),
+    Column("md5", String(32), nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+# Versions of artifacts. A pending one has no number yet.
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("entity", String(128), nullable=False),
+    Column("project", String(128), nullable=False),
+    Column("type", String(128), nullable=False),
+    Column("collection", String(128), nullable=False),
+    Column("version", Integer, nullable=True),
+    Column("state", String(16), nullable=False),
+    Column("digest", String(128), nullable=False),
+    Column("algorithm", String(32), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("metadata", Text, nullable=False, default="{}"),
+    Column("client_id", String(128), nullable=False, default="", index=True),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("entity", "project", "collection", "version"),
+    Index("artifacts_digest", "entity", "project", "collection", "digest"),
+)
+
+artifact_aliases = Table(
+    "artifact_aliases",
+    metadata,
+    Column("artifact_id", String(32), ForeignKey("artifacts.id", ondelete="CASCADE"), primary_key=True),
+    Column("alias", String(128), primary_key=True),
+)
+
+artifact_manifests = Table(
+    "artifact_manifests",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column(
+        "artifact_id", String(32), ForeignKey("artifacts.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("kind", String(16), nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+# Files of artifacts and of manifests; `owner_id` is the id of the one or the other.
+artifact_files = Table(
+    "artifact_files",
+    metadata,
+    Column("owner_id", String(32), primary_key=True),
+    Column("name", String(512), primary_key=True),
+    Column("size", BigInteger, nullable=False),
     Column("md5", String(32), nullable=False),
     Column("updated_at", Double, nullable=False),
 )
