@@ -17,11 +17,11 @@ from tests.fakes.status_driver import StatusDriver
 pytestmark = [pytest.mark.xdist_group("fake-node"), pytest.mark.timeout(300)]
 
 TEMPLATE: Object = {
-    "metadata": {"labels": {"whose": "test"}, "annotations": fake_node.annotations(PodEnd.NEVER)},
+    "metadata": {"labels": {"whose": "test"}, "annotations": fake_node.ends_with(PodEnd.NEVER)},
     "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]},
 }
 ROLE = {"replicas": 1, "template": TEMPLATE}
-META = {"labels": {"whose": "test"}, "annotations": fake_node.annotations(PodEnd.NEVER)}
+META = {"labels": {"whose": "test"}, "annotations": fake_node.ends_with(PodEnd.NEVER)}
 POD = {"apiVersion": "v1", "kind": "Pod", **TEMPLATE, "metadata": {**TEMPLATE["metadata"], "name": "wrapped"}}
 SPECS: dict[tuple[str, str], Object] = {
     ("batch.volcano.sh/v1alpha1", "Job"): {"tasks": [{"name": "work", "replicas": 2, "template": TEMPLATE}]},

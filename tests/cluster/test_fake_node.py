@@ -37,7 +37,7 @@ def name_of(end: PodEnd) -> str:
 def template(end: PodEnd | None = None, **asked: Any) -> Object:
     init = [{"name": "first", "image": "i"}, {"name": "second", "image": "i"}]
     containers = [{"name": "main", "image": "i"}, {"name": "beside", "image": "i"}]
-    meta = {"annotations": fake_node.annotations(end, **asked)} if end else {}
+    meta = {"annotations": fake_node.ends_with(end, **asked)} if end else {}
     return {
         "metadata": meta,
         "spec": {"restartPolicy": "Never", "initContainers": init, "containers": containers},

@@ -1,6 +1,6 @@
 """A node that runs nothing: kwok plays the pods on it, and a pod's annotations say how its play ends.
 
-`PodEnd` lists the ends, `annotations` asks for one. A pod that asks for none starts at once and succeeds
+`PodEnd` lists the ends, `ends_with` asks for one. A pod that asks for none starts at once and succeeds
 after half a second, unless its restart policy is `Always`. The stages are in `kwok/stages.yaml`.
 """
 
@@ -77,7 +77,7 @@ class PodEnd(StrEnum):
     NODE_GONE = "DeletionByPodGC"
 
 
-def annotations(
+def ends_with(
     end: PodEnd,
     *,
     after: str = "",
