@@ -59,12 +59,18 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """How the world is reached. Times are seconds; `environment` holds the proxy and CA variables."""
+    """How the world is reached. Times are seconds; `environment` holds the proxy and CA variables.
+
+    `tls` makes the context of encrypted connections in place of the usual one; `server_name` is the name that
+    the server's certificate must hold, where it is not the host's.
+    """
 
     user_agent: str = f"launch-agent/{__version__}"
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: Callable[[], ssl.SSLContext] | None = None
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +340,7 @@ class HttpClient:
         options: dict[str, Any] = {"num_pools": 8, "maxsize": 16}
         if encrypted:  # loading certificates costs time and memory that plain HTTP need not pay
             options["ssl_context"] = self._tls()
+            options["server_hostname"] = self._settings.server_name or None
         manager: urllib3.PoolManager
         if proxy:
             user = urlsplit(proxy)
@@ -346,6 +353,8 @@ class HttpClient:
         return manager
 
     def _tls(self) -> ssl.SSLContext:
+        if self._settings.tls is not None:
+            return self._settings.tls()
         bundle = proxies.ca_file(self._settings.environment)
         try:
             return ssl.create_default_context(cafile=bundle or None)

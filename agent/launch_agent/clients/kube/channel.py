@@ -1,0 +1,243 @@
+"""Sends requests to one API server: within its rate, again where that is safe, and refusals as errors.
+
+What is safe: a request that only asks, or that leaves the same behind when it is done twice, is tried again
+after 429, a fault of the server, or a broken connection. One that is not, after 429 or when no connection
+came about: the server has not seen it then. Everything else is the caller's to judge (`KubeError.acted`).
+
+Pitfall: an answer may be a Secret. Bodies never reach an error but for the sentence of a `Status`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from launch_agent.clients.http import HttpClient, HttpSettings, NoAnswer, Response, Stream
+from launch_agent.clients.kube.access import Access
+from launch_agent.clients.kube.errors import KubeError, Unauthorized, Unavailable, of_answer
+from launch_agent.clients.kube.throttle import Throttle, TooBusy
+from launch_agent.errors import ConfigError
+
+_ATTEMPTS = 6
+# Seconds: the first pause, the longest, and the longest that a server's wish holds back everybody else.
+_BASE, _CAP, _LONGEST_HOLD = 0.2, 5.0, 10.0
+_LARGEST_REFUSAL = 1024 * 1024
+# Shorter words are found in any sentence.
+_SHORTEST_HIDDEN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request. `action` says for messages what it does; `repeatable` that doing it twice is doing it
+    once; `hidden` are texts that no message may hold."""
+
+    method: str
+    path: str
+    action: str
+    query: Mapping[str, str] | None = None
+    body: Any = None
+    content: str = "application/json"
+    accept: str = "application/json"
+    repeatable: bool = True
+    hidden: Collection[str] = ()
+
+    @property
+    def target(self) -> str:
+        given = {name: value for name, value in (self.query or {}).items() if value}
+        return f"{self.path}?{urlencode(given)}" if given else self.path
+
+
+class Channel:
+    """Connections to one API server; safe to use from several threads.
+
+    `timeout` is seconds, for connecting and for each wait for bytes; `patience` those in which a request may
+    be tried again or wait for its turn. `close` ends what is in flight, in whatever thread.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        throttle: Throttle,
+        *,
+        timeout: float,
+        patience: float,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.access = access
+        self.throttle = throttle
+        self.timeout = timeout
+        self.patience = patience
+        self._clock = clock
+        self._jitter = jitter
+        self._closed = threading.Event()
+        self._http = HttpClient(
+            HttpSettings(
+                connect_timeout=timeout,
+                read_timeout=timeout,
+                environment=access.environment,
+                tls=access.tls,
+                server_name=access.server_name,
+            )
+        )
+
+    def twin(self) -> Channel:
+        """Another channel with connections of its own, in the same rate."""
+        return Channel(
+            self.access,
+            self.throttle,
+            timeout=self.timeout,
+            patience=self.patience,
+            clock=self._clock,
+            jitter=self._jitter,
+        )
+
+    def json(self, call: Call) -> Any:
+        """The answer's JSON. Raises KubeError."""
+        answer = self.send(call)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise self._no_kubernetes(call, answer.headers) from error
+
+    def send(self, call: Call) -> Response:
+        """The answer, whose status is below 300. Raises KubeError."""
+        return self._persist(call, lambda: self._once(call))
+
+    @contextmanager
+    def stream(self, call: Call, *, silence: float) -> Iterator[Stream]:
+        """The answer as it comes, `silence` seconds at most between its pieces. Tried once.
+
+        Raises KubeError, also where pieces are missing at the end.
+        """
+        self._turn(call, self.patience)
+        try:
+            with self._http.stream(
+                call.method,
+                self.access.url + call.target,
+                headers=self._headers(call, fresh=False),
+                hold=silence - self.timeout,
+            ) as stream:
+                if stream.status >= 300:
+                    answer = stream.whole(_LARGEST_REFUSAL)
+                    raise self._refused(call, answer)
+                yield stream
+        except NoAnswer as error:
+            self._http.release()
+            raise self._unanswered(call, error) from error
+        except ConfigError as error:
+            raise self._no_access(call, error) from error
+
+    def close(self) -> None:
+        self._closed.set()
+        self._http.close()
+
+    def _persist(self, call: Call, once: Callable[[], Response]) -> Response:
+        start, attempt = self._clock(), 0
+        while True:
+            attempt += 1
+            self._turn(call, start + self.patience - self._clock())
+            try:
+                return once()
+            except Unavailable as error:
+                if error.acted and not call.repeatable:
+                    raise
+                pause = self._pause(error, attempt)
+                if attempt >= _ATTEMPTS or self._clock() + pause > start + self.patience:
+                    raise
+                if self._closed.wait(pause):
+                    raise
+
+    def _once(self, call: Call) -> Response:
+        """One try; a second one with fresh credentials where the first were not taken."""
+        try:
+            return self._try(call, fresh=False)
+        except Unauthorized:
+            return self._try(call, fresh=True)
+
+    def _try(self, call: Call, *, fresh: bool) -> Response:
+        body = None if call.body is None else json.dumps(call.body).encode()
+        try:
+            answer = self._http.request(
+                call.method,
+                self.access.url + call.target,
+                headers=self._headers(call, fresh=fresh),
+                body=body,
+            )
+        except NoAnswer as error:
+            # The next try is to read the authority anew: it may have been replaced.
+            self._http.release()
+            raise self._unanswered(call, error) from error
+        except ConfigError as error:
+            raise self._no_access(call, error) from error
+        if answer.status < 300:
+            return answer
+        raise self._refused(call, answer)
+
+    def _headers(self, call: Call, *, fresh: bool) -> Mapping[str, str]:
+        headers = {"Accept": call.accept, **self.access.credentials(fresh)}
+        return headers if call.body is None else {**headers, "Content-Type": call.content}
+
+    def _turn(self, call: Call, within: float) -> None:
+        try:
+            if self.throttle.take(within, self._closed):
+                return
+        except TooBusy as error:
+            raise Unavailable(
+                f"too many requests are waiting for their turn (it would have come in {error.wait:.0f} s)",
+                action=call.action,
+                hint="runner.kubernetes.qps says how often the API server may be asked",
+                retryable=True,
+            ) from error
+        raise Unavailable("the client is closed", action=call.action, retryable=True)
+
+    def _pause(self, error: Unavailable, attempt: int) -> float:
+        backoff = self._jitter() * min(_CAP, _BASE * 2.0**attempt)
+        asked = error.details.retry_after
+        if asked:
+            # It is the server that is busy, not this request that is wrong: all wait.
+            self.throttle.hold(min(asked, _LONGEST_HOLD))
+        return asked + backoff
+
+    def _refused(self, call: Call, answer: Response) -> KubeError:
+        error = of_answer(
+            answer.status,
+            answer.body,
+            action=call.action,
+            content=answer.headers.get("content-type", ""),
+            hidden=call.hidden,
+        )
+        return error.asked_to_wait(answer.retry_after(time.time()))
+
+    def _unanswered(self, call: Call, error: NoAnswer) -> Unavailable:
+        return Unavailable(error.reason, action=call.action, acted=error.sent, retryable=True)
+
+    def _no_access(self, call: Call, error: ConfigError) -> KubeError:
+        # A token's file that is being replaced, a plugin that fails: another time it may work.
+        return Unavailable(error.message, action=call.action, hint=error.hint, retryable=True)
+
+    def _no_kubernetes(self, call: Call, headers: Mapping[str, str]) -> Unavailable:
+        content = headers.get("content-type", "nothing that it names")
+        return Unavailable(
+            f"what answers at {self.access.url} is no Kubernetes API (it sends {content})",
+            action=call.action,
+            acted=True,
+            retryable=True,
+            hint="is there a proxy, or a login page, in between?",
+        )
+
+
+def secret_texts(manifest: Any) -> Collection[str]:
+    """The values of a Secret that is sent: a refusal may quote them."""
+    if not isinstance(manifest, Mapping) or manifest.get("kind") != "Secret":
+        return ()
+    parts = [manifest.get(part) for part in ("data", "stringData")]
+    values = [value for part in parts if isinstance(part, Mapping) for value in part.values()]
+    return tuple(value for value in values if isinstance(value, str) and len(value) >= _SHORTEST_HIDDEN)
