@@ -1,0 +1,277 @@
+"""Starts runs as objects of a Kubernetes cluster, and finds those of an earlier agent again.
+
+Everything that has to outlive the agent is on the cluster: a run's object has its identity in its
+annotations, and labels to be listed by. Names derive from the queue item, so that two tries, or two agents,
+make one run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from launch_agent.clients.kube.api import KubeApi
+from launch_agent.clients.kube.errors import KubeError
+from launch_agent.clients.kube.objects import Resource
+from launch_agent.errors import RunnerError, SubmitRejected
+from launch_agent.runners import WatchHealth
+from launch_agent.runners.kubernetes import facts, marks, rights, submission
+from launch_agent.runners.kubernetes.chores import Chores
+from launch_agent.runners.kubernetes.events import Events
+from launch_agent.runners.kubernetes.kinds import candidates, is_controlled
+from launch_agent.runners.kubernetes.logs import Logs
+from launch_agent.runners.kubernetes.manifest import Composition, compose
+from launch_agent.runners.kubernetes.namespaces import Namespaces
+from launch_agent.runners.kubernetes.options import Options
+from launch_agent.runners.kubernetes.pulls import PullSecrets
+from launch_agent.runners.kubernetes.refusals import asking
+from launch_agent.runners.kubernetes.run import KubernetesRun
+from launch_agent.runners.kubernetes.status import Rule, rules
+from launch_agent.runners.kubernetes.submission import JOBS, Made
+from launch_agent.runners.kubernetes.trace import Trace
+from launch_agent.runners.kubernetes.watching import Watching
+from launch_agent.spec.identity import AGENT_KEY, agent_key, from_labels, item_hash
+from launch_agent.spec.model import RunRequest
+
+_log = logging.getLogger(__name__)
+# Seconds. A launch that failed between two of its requests is tried again much sooner.
+_ABANDONED_AFTER = 900.0
+_TIDY_EVERY = 60.0
+
+
+class KubernetesRunner:
+    """The target resource `kubernetes`. Nothing is asked of the cluster before the first call; `connect` says
+    how it is reached."""
+
+    def __init__(
+        self,
+        options: Options,
+        connect: Callable[[], KubeApi],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        utc: Callable[[], float] = time.time,
+    ) -> None:
+        self.options = options
+        self.rules: Sequence[Rule] = rules.make(options.status)
+        self.clock = clock
+        self.utc = utc
+        self._connect = connect
+        self._api: KubeApi | None = None
+        self._lock = threading.Lock()
+        self._creates = threading.BoundedSemaphore(options.creates)
+        self._changeable: dict[str, bool] = {}
+        self._runs: dict[str, KubernetesRun] = {}
+        self._unfinished: dict[str, Made] = {}
+        self._watching: Watching | None = None
+        self._chores = Chores(clock=clock)
+        self._pulls = PullSecrets(self.api, self._chores, utc=utc)
+        self.logs = Logs(self.api, self._chores)
+        self.events = Events(self.api, clock=clock)
+
+    @property
+    def env_limit(self) -> int:
+        """As for containers: 32,670 characters keep below the 128 KiB that Linux allows one variable."""
+        return 32_670
+
+    @property
+    def watching(self) -> Watching:
+        if self._watching is None:
+            raise RunnerError("no run is followed on the cluster yet", retryable=True)
+        return self._watching
+
+    def api(self) -> KubeApi:
+        """The client of the cluster, made once. Raises RunnerError."""
+        with self._lock:
+            if self._api is None:
+                with asking("reach the Kubernetes cluster"):
+                    self._api = self._connect()
+            return self._api
+
+    def verify(self) -> None:
+        found = rights.check(self.api(), self._served())
+        with self._lock:
+            self._changeable[JOBS] = found.may_change_jobs
+        for sentence in found.lacks:
+            _log.warning("%s", sentence)
+
+    def submit(self, request: RunRequest) -> KubernetesRun:
+        api = self.api()
+        credentials = request.pull_credentials() if request.pull_credentials is not None else None
+        composition = compose(request, allowed=self._namespaces(), credentials=credentials)
+        self._check_context(composition)
+        with self._creates:
+            if composition.services:
+                submission.try_services(api, composition)
+            made = submission.make_object(api, composition, hold_ttl=self._may_change_jobs())
+            self._complete(api, item_hash(request.identity), composition, made)
+        run = self._run(request.identity.agent, made)
+        if request.pull_credentials is not None and credentials is not None:
+            self._pulls.keep(run, made, request.pull_credentials, credentials)
+        return run
+
+    def adopt(self, agent: str) -> Sequence[KubernetesRun]:
+        api = self.api()
+        served = self._served()
+        found = [
+            (resource, obj)
+            for resource in candidates(api, served)
+            for namespace in served
+            for obj in self._listed(api, resource, namespace, agent)
+        ]
+        runs = [self._adopted(agent, resource, obj) for resource, obj in found]
+        return [run for run in runs if run is not None]
+
+    def health(self) -> Sequence[WatchHealth]:
+        return self._watching.health() if self._watching is not None else ()
+
+    def close(self) -> None:
+        self._chores.close()
+        if self._watching is not None:
+            self._watching.close()
+        with self._lock:
+            if self._api is not None:
+                self._api.close()
+
+    def may_change(self, resource: Resource) -> bool:
+        """Whether the agent may patch objects of this kind; asked once for each."""
+        with self._lock:
+            known = self._changeable.get(resource.key)
+        if known is None:
+            known = rights.may_change(self.api(), resource.key, self._served())
+            with self._lock:
+                self._changeable[resource.key] = known
+        return known
+
+    def forget(self, run: KubernetesRun) -> None:
+        item = run.trace.item
+        with self._lock:
+            self._runs.pop(item, None)
+        self.watching.forget(run.trace)
+        self.logs.forget(item)
+        self.events.forget(item)
+
+    def remove_later(self, run: KubernetesRun) -> None:
+        self._chores.add(f"remove {run.id}", run.remove, after=self.options.ttl)
+
+    def _namespaces(self) -> Namespaces:
+        default = self.options.namespace or self.api().namespace
+        return Namespaces(default=default, targets=self.options.targets)
+
+    def _served(self) -> Sequence[str]:
+        """The namespaces that runs may be in; empty stands for all."""
+        if self.options.everywhere:
+            return ("",)
+        namespaces = self._namespaces()
+        return list(dict.fromkeys([namespaces.default, *namespaces.targets]))
+
+    def _check_context(self, composition: Composition) -> None:
+        if composition.context not in ("", self.options.context):
+            mine = self.options.context or "its own"
+            raise SubmitRejected(
+                f"the queue wants cluster {composition.context!r}; this agent serves {mine}",
+                hint="an agent has one cluster; another agent can have runner.kubernetes.context set to it",
+            )
+
+    def _may_change_jobs(self) -> bool:
+        with self._lock:
+            return self._changeable.get(JOBS, False)
+
+    def _complete(self, api: KubeApi, item: str, composition: Composition, made: Made) -> None:
+        """Make what belongs to the object. Where that is refused, the object goes too; where it fails, it is
+        tried again by the agent, and not waited for for ever."""
+        try:
+            submission.make_rest(api, composition, made)
+        except RunnerError as error:
+            if error.retryable:
+                with self._lock:
+                    self._unfinished[item] = made
+                self._chores.add(
+                    "remove an unfinished run", lambda: self._abandon(item), after=_ABANDONED_AFTER
+                )
+            elif made.new:
+                submission.delete(api, made.resource, made.obj)
+            raise
+        with self._lock:
+            self._unfinished.pop(item, None)
+
+    def _abandon(self, item: str) -> None:
+        with self._lock:
+            made = self._unfinished.pop(item, None)
+        if made is not None:
+            submission.delete(self.api(), made.resource, made.obj)
+
+    def _run(self, agent: str, made: Made) -> KubernetesRun:
+        """The run of an object, followed from now on."""
+        known = facts.workload(made.obj, rules.paths(self.rules))
+        identity = known.identity
+        if identity is None:
+            raise RunnerError(f"{known.kind} {known.namespace}/{known.name} has lost its annotations")
+        trace = self._watched(agent).follow(made.resource, known)
+        with self._lock:
+            run = self._runs.get(trace.item)
+            if run is None or run.trace is not trace:
+                run = self._runs[trace.item] = KubernetesRun(
+                    self,
+                    trace,
+                    identity=identity,
+                    ttl=marks.held_ttl(made.obj),
+                    leave=marks.has_ttl(made.obj) or marks.held_ttl(made.obj) is not None,
+                    stopped=marks.stopped(made.obj),
+                )
+        return run
+
+    def _watched(self, agent: str) -> Watching:
+        api = self.api()
+        with self._lock:
+            if self._watching is None:
+                self._watching = Watching(
+                    api,
+                    f"{AGENT_KEY}={agent_key(agent)}",
+                    everywhere=self.options.everywhere,
+                    paths=rules.paths(self.rules),
+                    news=self._news,
+                    clock=self.clock,
+                    utc=self.utc,
+                )
+                self._chores.add(
+                    "stop idle watches", self._watching.stop_idle, after=_TIDY_EVERY, every=_TIDY_EVERY
+                )
+            return self._watching
+
+    def _news(self, trace: Trace) -> None:
+        self.logs.note(trace, tuple(trace.pods.values()))
+
+    def _listed(
+        self, api: KubeApi, resource: Resource, namespace: str, agent: str
+    ) -> Sequence[Mapping[str, Any]]:
+        """What may be this agent's runs. A custom resource that may not be listed cannot have been made."""
+        selector = f"{AGENT_KEY}={agent_key(agent)}"
+        with asking(f"list {resource.plural} in {namespace or 'all namespaces'}"):
+            try:
+                return list(api.each(resource, namespace, labels=selector))
+            except KubeError as error:
+                if error.status not in (403, 404, 405) or resource.key == JOBS:
+                    raise
+                _log.info("no runs are looked for among %s: %s", resource.key, error.message)
+                return ()
+
+    def _adopted(self, agent: str, resource: Resource, obj: Mapping[str, Any]) -> KubernetesRun | None:
+        identity = from_labels(obj["metadata"].get("annotations") or {})
+        if identity is None or identity.agent != agent or is_controlled(obj):
+            return None
+        if marks.reported(obj):
+            self._sweep(resource, obj)
+            return None
+        return self._run(agent, Made(resource=resource, obj=obj, new=False))
+
+    def _sweep(self, resource: Resource, obj: Mapping[str, Any]) -> None:
+        """An object that an earlier agent had reported, and did not come to remove."""
+        if not marks.has_ttl(obj) and marks.held_ttl(obj) is None and not self.options.keep:
+            self._chores.add(
+                "remove an ended run",
+                lambda: submission.delete(self.api(), resource, obj),
+                after=self.options.ttl,
+            )

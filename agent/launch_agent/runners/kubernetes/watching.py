@@ -1,0 +1,242 @@
+"""Follows the objects and pods of runs by informers: one for each kind in each namespace, pods included.
+
+An informer begins when a run first needs it and ends some time after the last one did. All pods of a run
+carry its label, whatever kind of object made them, so pods need no knowledge of kinds.
+
+Pitfall: an informer that is cut off answers with what it last heard. `check` says when that is too old.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from launch_agent.clients.kube.api import KubeApi
+from launch_agent.clients.kube.informer import Informer
+from launch_agent.clients.kube.objects import Resource
+from launch_agent.errors import RunnerError
+from launch_agent.runners import WatchHealth
+from launch_agent.runners.kubernetes import facts
+from launch_agent.runners.kubernetes.facts import PodFacts, WorkloadFacts
+from launch_agent.runners.kubernetes.trace import Trace, View
+from launch_agent.spec.identity import ITEM_KEY
+
+# Seconds. A bookmark comes each minute; who has heard nothing for two is cut off.
+BLIND_AFTER = 120.0
+# For as long the first list may take before a run's status is unknown.
+_FIRST_LIST = 30.0
+# So old may the answer to "is it blind?" be: it is asked for every run.
+_CHECK_EVERY = 1.0
+_IDLE_AFTER = 600.0
+_PODS = "/pods"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is kept of an object: `workload` of what a run may be, `pod` of pods."""
+
+    workload: WorkloadFacts | None = None
+    pod: PodFacts | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Source:
+    """One informer. `since` is when it began, `used` when a run last needed it, by the clock."""
+
+    informer: Informer[Seen]
+    resource: Resource
+    namespace: str
+    since: float
+    used: float
+    checked: float = float("-inf")
+    problem: str = ""
+
+
+class Watching:
+    """All informers of one runner. `everywhere` has one for all namespaces in place of one for each. `paths`
+    are those that the operator's rules read. `news` is called, in an informer's thread, for each change of a
+    run's object or pods."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        selector: str,
+        *,
+        everywhere: bool,
+        paths: Collection[str] = (),
+        news: Callable[[Trace], None] = lambda trace: None,
+        clock: Callable[[], float] = time.monotonic,
+        utc: Callable[[], float] = time.time,
+    ) -> None:
+        self._api = api
+        self._selector = selector
+        self._everywhere = everywhere
+        self._paths = paths
+        self._news = news
+        self._clock = clock
+        self._utc = utc
+        self._lock = threading.RLock()
+        self._sources: dict[tuple[str, str], _Source] = {}
+        self._traces: dict[str, Trace] = {}
+        self._places: dict[tuple[str, str, str], Trace] = {}
+        self._pods: dict[str, Trace] = {}
+
+    def follow(self, resource: Resource, known: WorkloadFacts) -> Trace:
+        """Follow a run from its object as it was created or listed. A run that is followed already goes on
+        being followed as it is."""
+        with self._lock:
+            trace = self._traces.get(known.item_key)
+            if trace is None or trace.facts.uid != known.uid:
+                trace = Trace(resource=resource, facts=known)
+                self._traces[trace.item] = self._places[trace.place] = trace
+        pods = self._need(self._api.resource("v1", "Pod"), known.namespace)
+        source = self._need(resource, known.namespace)
+        for seen in pods.informer.items(trace.item):
+            if seen.pod is not None:
+                self._pod_changed(pods, seen.pod.namespace, seen.pod.name)
+        self._object_changed(source, known.namespace, known.name)
+        return trace
+
+    def forget(self, trace: Trace) -> None:
+        """The run is over and reported."""
+        with self._lock:
+            if self._traces.get(trace.item) is trace:
+                del self._traces[trace.item]
+            if self._places.get(trace.place) is trace:
+                del self._places[trace.place]
+            for key in (*trace.pods, *trace.lost):
+                self._pods.pop(key, None)
+
+    def view(self, trace: Trace) -> View:
+        with self._lock:
+            return trace.view()
+
+    def check(self, trace: Trace) -> None:
+        """Raise RunnerError (retryable) where what is known of the run is too old to be told."""
+        now = self._clock()
+        for resource in (trace.resource.key, _PODS):
+            source = self._sources.get((resource, self._scope(trace.facts.namespace)))
+            if source is None:
+                raise RunnerError("the watches of this runner are closed", retryable=True)
+            source.used = now
+            if now - source.checked >= _CHECK_EVERY:
+                source.checked, source.problem = now, self._blindness(source, now)
+            if source.problem:
+                raise RunnerError(source.problem, retryable=True)
+
+    def live(self) -> Sequence[Trace]:
+        with self._lock:
+            return list(self._traces.values())
+
+    def stop_idle(self) -> None:
+        """Stop the informers that no run has needed for ten minutes."""
+        now = self._clock()
+        with self._lock:
+            needed = {
+                (key, self._scope(trace.facts.namespace))
+                for trace in self._traces.values()
+                for key in (trace.resource.key, _PODS)
+            }
+            for place in needed & set(self._sources):
+                self._sources[place].used = now
+            idle = [key for key, source in self._sources.items() if now - source.used > _IDLE_AFTER]
+            stopped = [self._sources.pop(key) for key in idle]
+        for source in stopped:
+            source.informer.stop()
+
+    def health(self) -> Sequence[WatchHealth]:
+        with self._lock:
+            sources = list(self._sources.values())
+        return [
+            WatchHealth(
+                name=f"{source.resource.plural} in {source.namespace or 'all namespaces'}",
+                age=source.informer.age,
+                listed=source.informer.listed,
+                error=source.informer.error.message if source.informer.error else "",
+            )
+            for source in sources
+        ]
+
+    def close(self) -> None:
+        with self._lock:
+            stopped = list(self._sources.values())
+            self._sources.clear()
+        for source in stopped:
+            source.informer.stop()
+
+    def _scope(self, namespace: str) -> str:
+        return "" if self._everywhere else namespace
+
+    def _need(self, resource: Resource, namespace: str) -> _Source:
+        """The informer for a kind in a namespace, begun where there is none."""
+        scope, now = self._scope(namespace), self._clock()
+        with self._lock:
+            source = self._sources.get((resource.key, scope))
+            if source is not None:
+                source.used = now
+                return source
+            source = self._sources[resource.key, scope] = self._source(resource, scope, now)
+        source.informer.start()
+        return source
+
+    def _source(self, resource: Resource, scope: str, now: float) -> _Source:
+        def changed(key: str) -> None:
+            namespace, _, name = key.rpartition("/")
+            self._changed(source, namespace, name)
+
+        keep = self._keep_pod if resource.key == _PODS else self._keep
+        informer = Informer(
+            self._api, resource, scope, self._selector, keep=keep, changed=changed, index=ITEM_KEY
+        )
+        source = _Source(informer=informer, resource=resource, namespace=scope, since=now, used=now)
+        return source
+
+    def _keep(self, obj: Mapping[str, Any]) -> Seen:
+        # A run's identity is in its `Run`; copies of it would be the larger part of what is kept.
+        return Seen(workload=replace(facts.workload(obj, self._paths), identity=None))
+
+    def _keep_pod(self, obj: Mapping[str, Any]) -> Seen:
+        """A pod that nobody controls may be a run itself."""
+        pod = facts.pod(obj)
+        return Seen(workload=None if pod.owner[0] else self._keep(obj).workload, pod=pod)
+
+    def _changed(self, source: _Source, namespace: str, name: str) -> None:
+        self._object_changed(source, namespace, name)
+        if source.resource.key == _PODS:
+            self._pod_changed(source, namespace, name)
+
+    def _object_changed(self, source: _Source, namespace: str, name: str) -> None:
+        with self._lock:
+            trace = self._places.get((source.resource.key, namespace, name))
+            if trace is None:
+                return
+            seen = source.informer.get(namespace, name)
+            trace.object_is(seen.workload if seen is not None else None)
+        self._news(trace)
+
+    def _pod_changed(self, source: _Source, namespace: str, name: str) -> None:
+        key = f"{namespace}/{name}"
+        with self._lock:
+            seen = source.informer.get(namespace, name)
+            pod = seen.pod if seen is not None else None
+            trace = self._traces.get(pod.item_key) if pod is not None else self._pods.pop(key, None)
+            if trace is None:
+                return
+            if pod is not None:
+                self._pods[key] = trace
+            trace.pod_is(key, pod, self._utc())
+        self._news(trace)
+
+    def _blindness(self, source: _Source, now: float) -> str:
+        """Why an informer cannot be believed; empty where it can."""
+        informer = source.informer
+        what = f"{source.resource.plural} in {source.namespace or 'all namespaces'}"
+        why = f": {informer.error.message}" if informer.error is not None else ""
+        if not informer.synced:
+            return f"{what} could not be listed yet{why}" if now - source.since > _FIRST_LIST else ""
+        if informer.age > BLIND_AFTER:
+            return f"nothing has been heard of {what} for {informer.age:.0f} s{why}"
+        return ""
