@@ -33,7 +33,10 @@ def _told(workload: WorkloadFacts, row: Row) -> Iterator[Observed]:
                 yield _by_condition(workload, found, state)
     phase = workload.value(row.phase) if row.phase else ""
     if phase in row.phases:
-        yield _by_phase(workload, row, phase, row.phases[phase])
+        state = row.phases[phase]
+        if state is RunState.FINISHED and row.verdict:
+            state = row.verdicts.get(workload.value(row.verdict), state)
+        yield _by_phase(workload, row, phase, state)
 
 
 def _by_condition(workload: WorkloadFacts, found: Condition, state: RunState) -> Observed:

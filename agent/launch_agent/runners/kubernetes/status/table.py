@@ -27,9 +27,10 @@ class Row:
 
     `kinds` is empty for every kind of the group. `conditions` are looked at in their order, those with status
     True count. `refuted` are the same for status False. `phase` is a path below `status`, `phases` what its
-    words mean. `reason` and `message` are paths of the explanation; conditions bring their own. `held` are
-    words of the phase, and types of conditions, that mean waiting for a queueing controller. `lags` says that
-    the controller does not keep `observedGeneration` up to date, so that it cannot be believed.
+    words mean; where that is FINISHED, `verdict` is the path of a word that may tell otherwise. `reason` and
+    `message` are paths of the explanation; conditions bring their own. `held` are words of the phase, and
+    types of conditions, that mean waiting for a queueing controller. `lags` says that the controller does not
+    keep `observedGeneration` up to date, so that it cannot be believed.
     """
 
     group: str
@@ -38,6 +39,8 @@ class Row:
     refuted: Mapping[str, RunState] = field(default_factory=dict)
     phase: str = ""
     phases: Mapping[str, RunState] = field(default_factory=dict)
+    verdict: str = ""
+    verdicts: Mapping[str, RunState] = field(default_factory=dict)
     reason: str = ""
     message: str = ""
     held: frozenset[str] = frozenset()
@@ -80,6 +83,7 @@ ROWS: tuple[Row, ...] = (
         "kubeflow/mpi-operator pkg/apis/kubeflow/v2beta1/types.go",
     ),
     # jobStatus is what Ray says of an attempt, and FAILED may be retried; jobDeploymentStatus is the whole.
+    # Before KubeRay 1.2 it was Complete however the attempt ended.
     Row(
         group="ray.io",
         kinds=frozenset({"RayJob"}),
@@ -91,7 +95,11 @@ ROWS: tuple[Row, ...] = (
             "Retrying": RUNNING,
             "Initializing": STARTING,
             "Waiting": STARTING,
+            "Scheduling": STARTING,
+            "Scheduled": STARTING,
         },
+        verdict="jobStatus",
+        verdicts={"FAILED": FAILED, "STOPPED": STOPPED},
         reason="reason",
         message="message",
         held=SUSPENDED,
