@@ -109,15 +109,29 @@ class Process:
         self.metrics.registry.register(TargetCollector(self.targets.health, self.targets.usage))
         self.pool = LaunchPool(config.max_concurrent_launches)
         self._builder = builder_choice.choose(config, os.environ)
+        self.agent = Agent(
+            config,
+            queues=self.queues,
+            pipeline=self._pipeline(journal),
+            tracker=self.tracker,
+            targets=self.targets,
+            journal=journal,
+            pool=self.pool,
+            metrics=self.metrics,
+            draining=self.draining,
+            fence=self.lead.fence,
+        )
+
+    def _pipeline(self, journal: Journal) -> Pipeline:
         patience = Patience(
             self.queues,
             self.metrics,
-            start_timeout=config.start_timeout,
+            start_timeout=self._config.start_timeout,
             draining=self.draining,
             clock=time.monotonic,
         )
-        pipeline = Pipeline(
-            config,
+        return Pipeline(
+            self._config,
             builder=self._builder,
             patience=patience,
             targets=self.targets,
@@ -126,18 +140,6 @@ class Process:
             journal=journal,
             metrics=self.metrics,
             pass_on=_pass_on(os.environ),
-        )
-        self.agent = Agent(
-            config,
-            queues=self.queues,
-            pipeline=pipeline,
-            tracker=self.tracker,
-            targets=self.targets,
-            journal=journal,
-            pool=self.pool,
-            metrics=self.metrics,
-            draining=self.draining,
-            fence=self.lead.fence,
         )
 
     def run(self) -> int:
