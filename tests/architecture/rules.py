@@ -36,9 +36,9 @@ SDKS: Mapping[str, tuple[str, ...]] = {
     "docker": ("clients/docker_engine.py", "runners/docker/", "builders/docker.py"),
     "requests": ("clients/docker_engine.py",),  # what the docker SDK raises where the engine does not answer
     "kubernetes": ("clients/kube/kubeconfig.py",),  # more memory than the rest of an agent
-    "boto3": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker.py"),
-    "botocore": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker.py"),
-    "google": ("environments/gcp.py", "stores/gcs.py", "registries/gar.py", "runners/vertex.py"),
+    "boto3": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker/"),
+    "botocore": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker/"),
+    "google": ("environments/gcp.py", "stores/gcs.py", "registries/gar.py", "runners/vertex/"),
     "azure": ("environments/azure.py", "stores/azblob.py", "registries/acr.py"),
     "ariadne": ("server/",),
     "graphql": ("server/",),
