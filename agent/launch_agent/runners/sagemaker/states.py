@@ -64,7 +64,7 @@ _CAUSES = (
         words=r"(?i)(pull|access|download).{0,60}image|image.{0,60}(not found|does not exist)|ECR image",
         reason="ImagePullError",
         hint="the job's role needs ecr:BatchGetImage, ecr:GetDownloadUrlForLayer and "
-        "ecr:GetAuthorizationToken; the image must be in ECR, or in a registry that TrainingImageConfig opens",
+        "ecr:GetAuthorizationToken; the image must be in ECR, or TrainingImageConfig must open its registry",
     ),
     _Cause(
         words=r"(?i)AssumeRole|assume the role|sts:AssumeRole",
