@@ -47,6 +47,7 @@ class KubeApi:
     ) -> None:
         self._channel = Channel(access, Throttle(qps, burst), timeout=timeout, patience=patience)
         self._discovery = Discovery()
+        self.tally = self._channel.tally
 
     @property
     def namespace(self) -> str:
@@ -56,7 +57,7 @@ class KubeApi:
     def fork(self) -> KubeApi:
         """The same cluster and rate over connections of its own, which can be closed by themselves."""
         twin = object.__new__(KubeApi)
-        twin._channel, twin._discovery = self._channel.twin(), self._discovery
+        twin._channel, twin._discovery, twin.tally = self._channel.twin(), self._discovery, self.tally
         return twin
 
     def close(self) -> None:

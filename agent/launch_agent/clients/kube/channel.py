@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 from launch_agent.clients.http import HttpClient, HttpSettings, NoAnswer, Response, Stream
 from launch_agent.clients.kube.access import Access
 from launch_agent.clients.kube.errors import KubeError, Unauthorized, Unavailable, of_answer
+from launch_agent.clients.kube.tally import Tally
 from launch_agent.clients.kube.throttle import Throttle, TooBusy
 from launch_agent.errors import ConfigError
 
@@ -49,6 +50,11 @@ class Call:
     hidden: Collection[str] = ()
 
     @property
+    def verb(self) -> str:
+        """The first word of what it does: one of those that are written in this package."""
+        return self.action.partition(" ")[0]
+
+    @property
     def target(self) -> str:
         given = {name: value for name, value in (self.query or {}).items() if value}
         return f"{self.path}?{urlencode(given)}" if given else self.path
@@ -70,7 +76,9 @@ class Channel:
         patience: float,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        tally: Tally | None = None,
     ) -> None:
+        self.tally = tally or Tally()
         self.access = access
         self.throttle = throttle
         self.timeout = timeout
@@ -97,6 +105,7 @@ class Channel:
             patience=self.patience,
             clock=self._clock,
             jitter=self._jitter,
+            tally=self.tally,
         )
 
     def json(self, call: Call) -> Any:
@@ -118,6 +127,7 @@ class Channel:
         Raises KubeError, also where pieces are missing at the end.
         """
         self._turn(call, self.patience)
+        began, answered = self._clock(), False
         try:
             with self._http.stream(
                 call.method,
@@ -125,11 +135,15 @@ class Channel:
                 headers=self._headers(call, fresh=False),
                 hold=silence - self.timeout,
             ) as stream:
+                self.tally.asked(call.verb, str(stream.status), self._clock() - began)
+                answered = True
                 if stream.status >= 300:
                     answer = stream.whole(_LARGEST_REFUSAL)
                     raise self._refused(call, answer)
                 yield stream
         except NoAnswer as error:
+            if not answered:
+                self.tally.asked(call.verb, "none", self._clock() - began)
             self._http.release()
             raise self._unanswered(call, error) from error
         except ConfigError as error:
@@ -164,6 +178,7 @@ class Channel:
 
     def _try(self, call: Call, *, fresh: bool) -> Response:
         body = None if call.body is None else json.dumps(call.body).encode()
+        began, code = self._clock(), "none"
         try:
             answer = self._http.request(
                 call.method,
@@ -171,12 +186,15 @@ class Channel:
                 headers=self._headers(call, fresh=fresh),
                 body=body,
             )
+            code = str(answer.status)
         except NoAnswer as error:
             # The next try is to read the authority anew: it may have been replaced.
             self._http.release()
             raise self._unanswered(call, error) from error
         except ConfigError as error:
             raise self._no_access(call, error) from error
+        finally:
+            self.tally.asked(call.verb, code, self._clock() - began)
         if answer.status < 300:
             return answer
         raise self._refused(call, answer)
@@ -186,8 +204,10 @@ class Channel:
         return headers if call.body is None else {**headers, "Content-Type": call.content}
 
     def _turn(self, call: Call, within: float) -> None:
+        began = self._clock()
         try:
             if self.throttle.take(within, self._closed):
+                self.tally.waited(self._clock() - began)
                 return
         except TooBusy as error:
             raise Unavailable(

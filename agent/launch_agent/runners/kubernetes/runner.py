@@ -35,6 +35,7 @@ from launch_agent.runners.kubernetes.trace import Trace
 from launch_agent.runners.kubernetes.watching import Watching
 from launch_agent.spec.identity import AGENT_KEY, agent_key, from_labels, item_hash
 from launch_agent.spec.model import RunRequest
+from launch_agent.telemetry.targets import Usage
 
 _log = logging.getLogger(__name__)
 # Seconds. A launch that failed between two of its requests is tried again much sooner.
@@ -126,6 +127,10 @@ class KubernetesRunner:
 
     def health(self) -> Sequence[WatchHealth]:
         return self._watching.health() if self._watching is not None else ()
+
+    def usage(self) -> Usage:
+        api = self._api
+        return Usage(requests=api.tally.requests, throttled=api.tally.throttled) if api else Usage()
 
     def close(self) -> None:
         self._chores.close()
