@@ -16,8 +16,11 @@ def connecting(options: Options) -> Callable[[], KubeApi]:
 
     def connect() -> KubeApi:
         environment = dict(os.environ)
-        in_pod = not options.context and access.is_pod(environment)
-        found = access.in_pod(environment) if in_pod else access.for_context(options.context, environment)
+        account = options.credentials
+        if not options.context and access.is_pod(environment, account):
+            found = access.in_pod(environment, account)
+        else:
+            found = access.for_context(options.context, environment)
         return KubeApi(found, qps=options.qps, burst=options.burst, timeout=options.timeout)
 
     return connect

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from launch_agent.clients.kube.access import ACCOUNT
 
 EVERYWHERE = "*"
 
@@ -18,14 +21,16 @@ class Options:
     """What the operator sets. Times are seconds, `qps` is requests per second.
 
     `namespace` is where jobs go whose queue names none; empty is the agent's own, or that of the kubeconfig's
-    context. `targets` are the other namespaces that a queue may name. `ttl` is how long objects that have no
-    time to live of their own stay once their end is reported, `keep` leaves all of them for somebody to look
-    at. `status` are the operator's rules for kinds that the agent does not know, as the config has them.
+    context. `targets` are the other namespaces that a queue may name. `credentials` is the folder of the
+    service account that the agent's pod has. `ttl` is how long objects that have no time to live of their own
+    stay once their end is reported, `keep` leaves all of them for somebody to look at. `status` are the
+    operator's rules for kinds that the agent does not know, as the config has them.
     """
 
     namespace: str = ""
     targets: Sequence[str] = ()
     context: str = ""
+    credentials: Path = ACCOUNT
     qps: float = 50.0
     burst: int = 100
     creates: int = 16
@@ -47,6 +52,7 @@ def options_from(options: Mapping[str, Any]) -> Options:
         namespace=options.get("namespace", default.namespace),
         targets=tuple(options.get("target-namespaces", default.targets)),
         context=options.get("context", default.context),
+        credentials=Path(options.get("credentials", default.credentials)),
         qps=float(options.get("qps", default.qps)),
         burst=int(options.get("burst", default.burst)),
         creates=int(options.get("creates", default.creates)),
