@@ -10,7 +10,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fixtures.cluster", "tests.fixtures.docker"]
+pytest_plugins = ["tests.fixtures.cluster", "tests.fixtures.docker", "tests.fixtures.clouds"]
 
 # A first example pays for imports and schema compilation, and two cores may be shared: a deadline per example
 # would measure the machine.

@@ -15,6 +15,7 @@
     │   ├── RegistryDenied
     │   ├── RegistryNotFound      no such repository, manifest or layer
     │   └── RegistryUnavailable   the registry does not answer, or not usefully: retry
+    ├── CloudError                a cloud does not know us, or does not let us
     ├── StoreError                where build contexts are kept
     ├── BuildError                a build that ran and failed; carries the end of its log
     └── RunnerError               the target resource
@@ -137,6 +138,10 @@ class RegistryUnavailable(RegistryError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint, retryable=True)
+
+
+class CloudError(LaunchError):
+    """A cloud's credentials are missing or not accepted, or lack a permission."""
 
 
 class StoreError(LaunchError):
