@@ -1,0 +1,272 @@
+"""Diagnoses of what a real control plane writes: its Jobs, its events, its scheduler's words.
+
+The pods run on a node that plays them; what the kubelet says of pods that really fail is for the tests on a
+real node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from launch_agent.runners.kubernetes import facts
+from launch_agent.runners.kubernetes.diagnose import explain
+from launch_agent.runners.kubernetes.status import Diagnosis, Observed, observe, status_of
+from launch_agent.spec.model import RunState, RunStatus
+from tests.fakes.control_plane import Cluster
+from tests.fakes.eventually import eventually
+from tests.fakes.fake_node import PodEnd, ends_with
+from tests.fakes.kube import Kube
+
+# What Pod Security `restricted` asks for.
+SECURE = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+SECONDS = 60.0
+
+
+def start(
+    kube: Kube,
+    namespace: str,
+    *,
+    plays: Mapping[str, str] | None = None,
+    container: Mapping[str, Any] | None = None,
+    pod: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> None:
+    """A Job named `train`."""
+    main = {"name": "main", "image": "example/train:1", "securityContext": SECURE, **(container or {})}
+    template = {
+        "metadata": {"annotations": dict(plays or {})},
+        "spec": {"restartPolicy": "Never", "containers": [main], **(pod or {})},
+    }
+    kube.create(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "train", "namespace": namespace},
+            "spec": {"backoffLimit": 0, "template": template, **spec},
+        },
+        namespace,
+    )
+
+
+def read(
+    kube: Kube, namespace: str, last: dict[str, facts.PodFacts] | None = None
+) -> tuple[Observed, Diagnosis | None]:
+    """What is said of the Job now. `last` holds pods as they were seen last, by uid, and is brought up to
+    date: a pod may be gone by the time that its Job has failed."""
+    last = {} if last is None else last
+    last.update({one.uid: one for one in map(facts.pod, kube.items("v1", "Pod", namespace))})
+    found = kube.get("batch/v1", "Job", namespace, "train")
+    assert found is not None
+    pods = list(last.values())
+    events = [facts.event(one) for one in kube.items("v1", "Event", namespace)]
+    observed = observe(facts.workload(found), (), pods)
+    return observed, explain(observed, pods, events, time.time())
+
+
+def await_reason(kube: Kube, namespace: str, reason: str) -> Diagnosis:
+    """The diagnosis, once it is this one."""
+
+    def told() -> Diagnosis | None:
+        _, diagnosis = read(kube, namespace)
+        assert diagnosis is not None
+        assert diagnosis.reason == reason, diagnosis
+        return diagnosis
+
+    found = eventually(told, within=SECONDS, every=0.2, what=f"the diagnosis is {reason}")
+    assert found is not None
+    return found
+
+
+def await_end(kube: Kube, namespace: str, last: dict[str, facts.PodFacts] | None = None) -> RunStatus:
+    """The run's status, once it is over."""
+    last = {} if last is None else last
+
+    def over() -> RunStatus | None:
+        run = status_of(*read(kube, namespace, last))
+        return run if run.state.is_terminal else None
+
+    found = eventually(over, within=SECONDS, every=0.05, what="the run has ended")
+    assert found is not None
+    return found
+
+
+def test_pod_security_refuses_the_pod_of_a_job(cluster: Cluster, namespace: str) -> None:
+    start(cluster.kube, namespace, container={"securityContext": {"privileged": True}})
+    diagnosis = await_reason(cluster.kube, namespace, "PodSecurityViolation")
+    assert diagnosis.fatal
+    assert "restricted" in diagnosis.message
+    assert "privileged" in diagnosis.message
+
+
+def test_a_service_account_is_missing(cluster: Cluster, namespace: str) -> None:
+    start(cluster.kube, namespace, pod={"serviceAccountName": "trainer"})
+    diagnosis = await_reason(cluster.kube, namespace, "ServiceAccountNotFound")
+    assert "trainer" in diagnosis.message
+
+
+def test_a_quota_has_no_room(cluster: Cluster, namespace: str) -> None:
+    quota(cluster.kube, namespace, {"pods": "0"})
+    start(cluster.kube, namespace)
+    diagnosis = await_reason(cluster.kube, namespace, "QuotaExceeded")
+    assert not diagnosis.fatal
+    assert "team-quota" in diagnosis.message
+    assert "pods=1" in diagnosis.message
+
+
+def test_a_quota_wants_limits(cluster: Cluster, namespace: str) -> None:
+    quota(cluster.kube, namespace, {"limits.memory": "10Gi"})
+    start(cluster.kube, namespace)
+    assert "limits.memory" in await_reason(cluster.kube, namespace, "QuotaNeedsResources").message
+
+
+def test_a_limit_range_forbids_it(cluster: Cluster, namespace: str) -> None:
+    limits = [{"type": "Container", "max": {"memory": "1Gi"}}]
+    meta = {"name": "limits", "namespace": namespace}
+    cluster.kube.create(
+        {"apiVersion": "v1", "kind": "LimitRange", "metadata": meta, "spec": {"limits": limits}}, namespace
+    )
+    start(cluster.kube, namespace, container={"resources": {"limits": {"memory": "4Gi"}}})
+    assert "1Gi" in await_reason(cluster.kube, namespace, "LimitRangeViolation").message
+
+
+def test_a_priority_class_is_missing(cluster: Cluster, namespace: str) -> None:
+    start(cluster.kube, namespace, pod={"priorityClassName": "nobody-made-it"})
+    assert "nobody-made-it" in await_reason(cluster.kube, namespace, "PriorityClassNotFound").message
+
+
+def quota(kube: Kube, namespace: str, hard: Mapping[str, str]) -> None:
+    """A quota, once the controller has counted what is there; before, it lets everything pass."""
+    meta = {"name": "team-quota", "namespace": namespace}
+    kube.create(
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": dict(hard)}},
+        namespace,
+    )
+
+    def counted() -> bool:
+        found = kube.get("v1", "ResourceQuota", namespace, "team-quota")
+        return bool(found and found.get("status", {}).get("hard"))
+
+    eventually(counted, within=SECONDS, every=0.1, what="the quota is counted")
+
+
+@pytest.mark.parametrize(
+    ("pod", "container", "words"),
+    [
+        ({}, {"resources": {"limits": {"nvidia.com/gpu": "90000"}}}, "nvidia.com/gpu"),
+        ({"nodeSelector": {"nobody": "has-it"}}, {}, "node selector"),
+    ],
+)
+def test_no_node_takes_it(
+    kwok_cluster: Cluster, fake_namespace: str, pod: Any, container: Any, words: str
+) -> None:
+    start(kwok_cluster.kube, fake_namespace, pod=pod, container=container)
+    diagnosis = await_reason(kwok_cluster.kube, fake_namespace, "Unschedulable")
+    assert words in diagnosis.message
+    assert not diagnosis.fatal
+
+
+def test_nodes_have_a_taint(kwok_cluster: Cluster, namespace: str) -> None:
+    start(kwok_cluster.kube, namespace)
+    assert "taint" in await_reason(kwok_cluster.kube, namespace, "Unschedulable").message
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "reason"),
+    [
+        (PodEnd.COMPLETED, RunState.FINISHED, ""),
+        (PodEnd.ERROR, RunState.FAILED, "Error"),
+        (PodEnd.OOM_KILLED, RunState.FAILED, "OOMKilled"),
+        (PodEnd.DEADLINE_EXCEEDED, RunState.FAILED, "DeadlineExceeded"),
+        (PodEnd.NODE_SHUTDOWN, RunState.PREEMPTED, "NodeShutdown"),
+        (PodEnd.OUT_OF_CPU, RunState.PREEMPTED, "NodeRejected"),
+        (PodEnd.PREEMPTED, RunState.PREEMPTED, "Preempted"),
+        (PodEnd.EVICTED_BY_API, RunState.PREEMPTED, "Evicted"),
+        (PodEnd.TAINT, RunState.PREEMPTED, "Evicted"),
+        (PodEnd.NODE_GONE, RunState.PREEMPTED, "NodeLost"),
+    ],
+)
+def test_how_a_job_ends(
+    kwok_cluster: Cluster, fake_namespace: str, end: PodEnd, state: RunState, reason: str
+) -> None:
+    """The Job's controller decides and removes pods; what was last seen of them explains."""
+    start(kwok_cluster.kube, fake_namespace, plays=ends_with(end))
+    run = await_end(kwok_cluster.kube, fake_namespace)
+    assert (run.state, run.reason) == (state, reason)
+
+
+def test_a_job_that_may_fail_twice_goes_on_after_once(kwok_cluster: Cluster, fake_namespace: str) -> None:
+    kube = kwok_cluster.kube
+    start(kube, fake_namespace, plays=ends_with(PodEnd.ERROR, exit_code=3), backoffLimit=1)
+    warned = await_reason(kube, fake_namespace, "Error")
+    assert "exit code 3" in warned.message
+    run = await_end(kube, fake_namespace)
+    assert (run.state, run.reason, run.exit_code) == (RunState.FAILED, "Error", 3)
+    found = kube.get("batch/v1", "Job", fake_namespace, "train")
+    assert found is not None
+    assert found["status"]["failed"] == 2
+
+
+def test_a_job_is_not_over_before_all_completions(kwok_cluster: Cluster, fake_namespace: str) -> None:
+    kube = kwok_cluster.kube
+    start(kube, fake_namespace, plays=ends_with(PodEnd.COMPLETED), completions=3, parallelism=1)
+    assert await_end(kube, fake_namespace).state is RunState.FINISHED
+    found = kube.get("batch/v1", "Job", fake_namespace, "train")
+    assert found is not None
+    assert found["status"]["succeeded"] == 3
+
+
+def test_a_suspended_job_is_held_until_it_is_let_go(kwok_cluster: Cluster, fake_namespace: str) -> None:
+    kube = kwok_cluster.kube
+    start(kube, fake_namespace, plays=ends_with(PodEnd.NEVER), suspend=True)
+
+    def state() -> tuple[RunState, bool]:
+        observed, _ = read(kube, fake_namespace)
+        return observed.state, observed.held
+
+    assert state() == (RunState.PENDING, True)
+    path = kube.path("batch/v1", "Job", fake_namespace, "train")
+    patch = "application/merge-patch+json"
+    kube.call("PATCH", path, {"spec": {"suspend": False}}, content=patch)
+    running = (RunState.RUNNING, False)
+    eventually(lambda: state() == running, within=SECONDS, every=0.1, what="the run is running")
+    kube.call("PATCH", path, {"spec": {"suspend": True}}, content=patch)
+    assert state() == (RunState.PENDING, True)
+
+
+def test_a_pod_that_is_deleted_by_hand(kwok_cluster: Cluster, fake_namespace: str) -> None:
+    kube, last = kwok_cluster.kube, dict[str, facts.PodFacts]()
+    start(kube, fake_namespace, plays=ends_with(PodEnd.NEVER))
+
+    def runs() -> str:
+        read(kube, fake_namespace, last)
+        return next((one.name for one in last.values() if one.is_running), "")
+
+    name = eventually(runs, within=SECONDS, every=0.1, what="the pod runs")
+    kube.delete("v1", "Pod", fake_namespace, name)
+    run = await_end(kube, fake_namespace, last)
+    assert (run.state, run.reason) == (RunState.FAILED, "PodDeleted")
+
+
+@pytest.mark.parametrize(
+    ("end", "message", "reason"),
+    [
+        (PodEnd.IMAGE_PULL_BACK_OFF, "example/train:1: not found", "ImageNotFound"),
+        (PodEnd.INVALID_IMAGE_NAME, "", "InvalidImageName"),
+        (PodEnd.CONFIG_ERROR, 'secret "hf" not found', "CreateContainerConfigError"),
+    ],
+)
+def test_what_keeps_a_container_waiting(
+    kwok_cluster: Cluster, fake_namespace: str, end: PodEnd, message: str, reason: str
+) -> None:
+    start(kwok_cluster.kube, fake_namespace, plays=ends_with(end, message=message))
+    await_reason(kwok_cluster.kube, fake_namespace, reason)
