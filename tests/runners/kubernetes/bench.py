@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from tests.fakes.control_plane import Cluster
 from tests.fakes.eventually import eventually
 from tests.fakes.fake_node import PodEnd
 from tests.fakes.kube import Kube, Object
+from tests.fakes.kube_proxy import KubeProxy
 
 KEY = "local-0123456789abcdef"
 # Seconds: a control plane on a busy machine.
@@ -51,12 +53,27 @@ class KubernetesBench:
             access_to(self.cluster.kube), qps=options.qps, burst=options.burst, timeout=options.timeout
         )
 
+    def through(self, proxy: KubeProxy) -> Callable[[Options], KubeApi]:
+        """Connects by way of a proxy, and gives up soon."""
+        return lambda options: KubeApi(
+            access.Access(url=proxy.url, credentials=lambda _fresh: {}),
+            qps=options.qps,
+            burst=options.burst,
+            timeout=5.0,
+            patience=1.0,
+        )
+
     def runner(
-        self, connect: Callable[[Options], KubeApi] | None = None, verify: bool = True, **options: Any
+        self,
+        connect: Callable[[Options], KubeApi] | None = None,
+        *,
+        verify: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        **options: Any,
     ) -> KubernetesRunner:
         """A new runner, as after a restart of the agent."""
         chosen = options_from({"namespace": self.namespace, **options})
-        made = KubernetesRunner(chosen, lambda: (connect or self.connect)(chosen))
+        made = KubernetesRunner(chosen, lambda: (connect or self.connect)(chosen), clock=clock)
         self.made.append(made)
         if verify:
             made.verify()
@@ -92,12 +109,12 @@ class KubernetesBench:
 
 def job(end: PodEnd = PodEnd.COMPLETED, spec: Mapping[str, Any] | None = None, **how: Any) -> dict[str, Any]:
     """A queue's configuration for a Job whose pods end so."""
-    annotations = fake_node.annotations(end, **how)
+    annotations = fake_node.ends_with(end, **how)
     return {"spec": {"template": {"metadata": {"annotations": annotations}}, **(spec or {})}}
 
 
 def pod(end: PodEnd = PodEnd.COMPLETED, **how: Any) -> dict[str, Any]:
-    annotations = fake_node.annotations(end, **how)
+    annotations = fake_node.ends_with(end, **how)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": annotations}}
 
 

@@ -270,7 +270,10 @@ class KubernetesRunner:
         if marks.reported(obj):
             self._sweep(resource, obj)
             return None
-        return self._run(agent, Made(resource=resource, obj=obj, new=False))
+        run = self._run(agent, Made(resource=resource, obj=obj, new=False))
+        if marks.stopped(obj) and not obj["metadata"].get("deletionTimestamp"):
+            self._chores.add(f"stop {run.id}", run.remove)  # the agent that was to do it did not come to it
+        return run
 
     def _sweep(self, resource: Resource, obj: Mapping[str, Any]) -> None:
         """An object that an earlier agent had reported, and did not come to remove."""

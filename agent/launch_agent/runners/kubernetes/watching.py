@@ -189,7 +189,14 @@ class Watching:
 
         keep = self._keep_pod if resource.key == _PODS else self._keep
         informer = Informer(
-            self._api, resource, scope, self._selector, keep=keep, changed=changed, index=ITEM_KEY
+            self._api,
+            resource,
+            scope,
+            self._selector,
+            keep=keep,
+            changed=changed,
+            index=ITEM_KEY,
+            clock=self._clock,
         )
         source = _Source(informer=informer, resource=resource, namespace=scope, since=now, used=now)
         return source
