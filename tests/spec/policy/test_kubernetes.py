@@ -126,6 +126,29 @@ SHUT: list[tuple[Json, str, Json]] = [
         "sources[0].serviceAccountToken",
         {"serviceAccountToken": ["sts"]},
     ),
+    (
+        volume(projected={"sources": [{"podCertificate": {"signerName": "kubernetes.io/a"}}]}),
+        "sources[0].podCertificate",
+        {"podCertificate": ["kubernetes.io/*"]},
+    ),
+    (
+        container(livenessProbe={"httpGet": {"host": "10.0.0.1", "port": 80}}),
+        "livenessProbe.httpGet.host",
+        {"probeHost": ["10.0.0.*"]},
+    ),
+    (
+        container(startupProbe={"tcpSocket": {"host": "x"}}),
+        "startupProbe.tcpSocket.host",
+        {"probeHost": True},
+    ),
+    (
+        container(lifecycle={"preStop": {"httpGet": {"host": "x"}}}),
+        "lifecycle.preStop.httpGet.host",
+        {"probe-host": ["x"]},
+    ),
+    (container(livenessProbe={"httpGet": {"host": "", "port": 80}}), "", {}),
+    ({"metadata": {"finalizers": ["a/b"]}}, "metadata.finalizers", {"finalizers": ["a/*"]}),
+    ({"metadata": {"ownerReferences": [{"uid": "1"}]}}, "ownerReferences", {"ownerReferences": True}),
     ({"nodeName": "node-1"}, "nodeName", {"nodeName": ["node-*"]}),
     (
         {"priorityClassName": "system-node-critical"},
@@ -301,6 +324,10 @@ SECRET_PLACES: list[Callable[[str], Json]] = [
     lambda name: volume(cephfs={"secretRef": {"name": name}}),
     lambda name: {"envSecretKeyRefs": {"K": {"name": name, "key": "k"}}},
     lambda name: {"secrets": [{"name": name, "path": "/x", "secretType": "Generic"}]},
+    lambda name: {"imagePullSecrets": [{"name": name}]},
+    lambda name: {"imagePullSecrets": [name]},
+    lambda name: {"initializer": {"dataset": {"secretRef": {"name": name}}}},
+    lambda name: {"redisPassword": {"valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}}},
 ]
 
 
@@ -317,6 +344,70 @@ def test_the_agents_own_secrets_are_never_reachable(
         assert "protected-secrets" in raised.value.hint
     judge(place(pod("team-creds")), everything)
     judge(place(pod(OWN)), everything, protected_secrets=())
+
+
+@pytest.mark.parametrize(
+    ("manifest", "named", "opens"),
+    [
+        (
+            {
+                "sparkConf": {
+                    "spark.kubernetes.driver.secrets.launch-x": "/etc/x",
+                    "spark.executor.cores": "1",
+                }
+            },
+            "sparkConf.spark.kubernetes.driver.secrets.launch-x",
+            {"sparkConf": True},
+        ),
+        (
+            {"rayClusterSpec": {"headGroupSpec": {"serviceType": "LoadBalancer"}}},
+            "headGroupSpec.serviceType",
+            {"serviceType": ["LoadBalancer"]},
+        ),
+        ({"headService": {"spec": {"type": "NodePort"}}}, "spec.type", {"serviceType": ["NodePort"]}),
+        ({"headService": {"spec": {"externalIPs": ["1.2.3.4"]}}}, "externalIPs", {"externalIPs": True}),
+    ],
+)
+def test_custom_resources_have_ways_out_of_their_own(manifest: Json, named: str, opens: Json) -> None:
+    with pytest.raises(Refused) as raised:
+        judge({"apiVersion": "x/v1", "kind": "X", "spec": manifest})
+    assert named in raised.value.message
+    judge({"apiVersion": "x/v1", "kind": "X", "spec": manifest}, opens)
+
+
+SERVICE: Json = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}}
+DEPLOYMENT: Json = {"apiVersion": "apps/v1", "kind": "Deployment", **job({"containers": [{}]})}
+
+
+def services(*configs: Any, allow: Json | None = None, **policy: Any) -> None:
+    listed = [{"name": "x", "config": config} for config in configs]
+    spec = RunSpec(entity="e", project="p", resource="kubernetes", image="i", services=listed)
+    check(spec, Policy(allow={"kubernetes": allow or {}}, **policy))
+
+
+def test_objects_beside_the_run_are_refused_until_their_kind_is_opened() -> None:
+    with pytest.raises(Refused, match=r"additional_services\[1\] puts an object of its own") as raised:
+        services(SERVICE, DEPLOYMENT)
+    assert "additional_services: [v1/Service, apps/v1/Deployment]" in raised.value.hint
+    services(SERVICE, DEPLOYMENT, allow={"additional_services": ["v1/Service", "apps/v1/*"]})
+    services(SERVICE, DEPLOYMENT, allow={"additional-services": True})
+    with pytest.raises(Refused, match=r"refuses additional_services\[1\]"):
+        services(SERVICE, DEPLOYMENT, allow={"additional_services": ["v1/Service"]})
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({**DEPLOYMENT, **job({"hostNetwork": True})}, "config.spec.template.spec.hostNetwork"),
+        ({**SERVICE, "spec": {"type": "LoadBalancer"}}, "config.spec.type"),
+        ({"apiVersion": "v1", "kind": "Secret"}, "it is no workload"),
+        ({**DEPLOYMENT, **job({"imagePullSecrets": [{"name": "launch-x"}]})}, "own secrets"),
+    ],
+)
+def test_objects_beside_the_run_may_no_more_than_the_run(config: Json, named: str) -> None:
+    with pytest.raises(Refused) as raised:
+        services(config, allow={"additional_services": True})
+    assert named in raised.value.message
 
 
 def test_own_secrets_are_named_by_the_administrator() -> None:

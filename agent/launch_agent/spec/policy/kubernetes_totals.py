@@ -81,7 +81,9 @@ def totals(value: Any, place: str, least: Decimal = Decimal(1)) -> Totals:
         inner = _spark_role(value, place)
     else:
         inner = _resources(value, place) + _sum(
-            totals(item, f"{place}.{key}", least) for key, item in value.items() if key != "resources"
+            totals(_grown(key, item, least), f"{place}.{key}", least)
+            for key, item in value.items()
+            if key != "resources"
         )
         if "resources" in value:
             inner += _resources(value["resources"], f"{place}.resources")
@@ -129,6 +131,11 @@ def _grows_to(value: Mapping[str, Any], least: Decimal) -> Decimal:
             except ValueError:
                 continue
     return least
+
+
+def _grown(key: str, value: Any, least: Decimal) -> Any:
+    """Spark's executors need no number where their number changes by itself."""
+    return {"instances": least, **value} if key == "executor" and isinstance(value, Mapping) else value
 
 
 def _pod(pod: Mapping[str, Any], place: str) -> Totals:
