@@ -26,6 +26,7 @@ _CONTINENTS = frozenset({"us", "europe", "asia"})
 _KEYS_OF = {
     "platform": ("docker",),
     "build-context-store": ("kaniko",),
+    "build-context-key": ("kaniko",),
     "build-job-name": ("kaniko",),
     "secret-name": ("kaniko",),
     "secret-key": ("kaniko",),

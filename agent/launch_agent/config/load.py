@@ -93,7 +93,9 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     filled["state-dir"] = _expand(filled["state-dir"], home)
     filled["leader-election"]["credentials"] = _expand(filled["leader-election"]["credentials"], home)
     secret = key.find(filled["base_url"], filled.get("api-key-file", ""), file, env, home)
-    config = model.make(filled, normal.destination, normal.repository, secret)
+    config = model.make(
+        filled, normal.destination, normal.repository, secret, schema.fill("registry", normal.registry)
+    )
     return replace(config, warnings=warnings)
 
 

@@ -15,11 +15,13 @@ from launch_agent.spec.secret import Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The cloud whose default credentials are used; `type` is aws, gcp, azure or local."""
+    """The cloud whose default credentials are used; `type` is aws, gcp, azure or local. `role` is the ARN of
+    a role to assume with them, empty for none."""
 
     type: str = "local"
     region: str = ""
     project: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +32,14 @@ class Builder:
     an image repository without scheme, tag and final slash; `registry` tells whose it is: ecr, gar, acr or
     generic (empty without a destination). `repository` is set in place of `destination` where only the name
     of an ECR repository is known and its address must be asked of AWS. `options` holds the builder's other
-    keys as the schema spells them (`build-context-store`)."""
+    keys as the schema spells them (`build-context-store`); `registry_options` the registry's (`create`)."""
 
     type: str = ""
     destination: str = ""
     registry: str = ""
     repository: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    registry_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +104,14 @@ class AgentConfig:
 
 
 def make(
-    filled: Mapping[str, Any], destination: Destination | None, repository: str, api_key: Secret
+    filled: Mapping[str, Any],
+    destination: Destination | None,
+    repository: str,
+    api_key: Secret,
+    registry: Mapping[str, Any] | None = None,
 ) -> AgentConfig:
-    """The config from its normal form with all defaults filled in (see `config.load`)."""
+    """The config from its normal form with all defaults filled in (see `config.load`). `registry` is the
+    older block, of which only the keys in `_REGISTRY_OPTIONS` are still of use."""
     policy = filled["policy"]
     environment = filled["environment"]
     election = filled["leader-election"]
@@ -135,6 +143,7 @@ def make(
             type=environment["type"],
             region=environment.get("region", ""),
             project=environment.get("project", ""),
+            role=environment.get("role", ""),
         ),
         builder=Builder(
             type=builder.get("type", ""),
@@ -142,6 +151,9 @@ def make(
             registry=kind,
             repository=repository,
             options={key: value for key, value in builder.items() if key not in _BUILDER_FIELDS},
+            registry_options={
+                key: (registry or {})[key] for key in _REGISTRY_OPTIONS if key in (registry or {})
+            },
         ),
         runner=filled["runner"],
         policy=Policy(
@@ -157,6 +169,7 @@ def make(
 
 
 _BUILDER_FIELDS = frozenset({"type", "destination"})
+_REGISTRY_OPTIONS = ("create", "plain-http")
 
 
 def summary(config: AgentConfig) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from launch_agent.spec.secret import Secret
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSecret:
     """A Secret that exists for one build. `name` is the word by which volumes and variables know it; the
-    builder makes it unique, and `{name}` in the patch becomes its real name. `files` are its keys."""
+    builder makes it unique, and that word in braces (`{docker-config}`) in the patch's volumes and variables
+    becomes its real name. `files` are its keys."""
 
     name: str
     files: Mapping[str, Secret]
