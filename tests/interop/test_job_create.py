@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch_agent.clients.http import HttpClient, HttpSettings
+from launch_agent.sources import artifact
+from launch_agent.sources.git.access import Access
+from launch_agent.sources.of_job import source_of
+from launch_agent.spec.secret import Secret
 from tests.fakes import git_servers
 from tests.fakes.backend import Backend
 from tests.fakes.git_servers import HttpsServer, Repository
@@ -45,7 +50,21 @@ def create(sandbox: WandbSandbox, backend: Backend, name: str, *arguments: str) 
     )
 
 
-@pytest.mark.req("JOB-1", "JOB-3", "JOB-8")
+def fetch(backend: Backend, name: str, into: Path, environment: Mapping[str, str] | None = None) -> Path:
+    """What our agent makes of a job."""
+    into.mkdir()
+    http = HttpClient(HttpSettings())
+    try:
+        client = artifact.Backend(backend.url, Secret(backend.api_key), http)
+        job = artifact.resolve(name, client)
+        source = source_of(job, backend=client, access=Access(environment=environment or {}))
+        assert source is not None
+        return source.fetch(into).directory
+    finally:
+        http.close()
+
+
+@pytest.mark.req("JOB-1", "JOB-3", "JOB-8", "BLD-10")
 def test_a_code_job_is_made_and_changed_code_is_its_next_version(
     backend: Backend, sandbox: WandbSandbox, code: Path
 ) -> None:
@@ -56,6 +75,10 @@ def test_a_code_job_is_made_and_changed_code_is_its_next_version(
     assert job["source"]["artifact"].startswith("wandb-artifact://_id/")
     assert {"wandb-job.json", "requirements.frozen.txt"} <= set(files)
     assert set(aliases) == {"best", "latest"}
+
+    fetched = fetch(backend, "team/jobs/train:best", sandbox.folder / "fetched")
+    assert (fetched / "train.py").read_text() == "print('training')\n"
+    assert (fetched / "lib" / "a.py").read_text() == "A = 1\n"
 
     assert "No changes detected" in create(sandbox, backend, "train", *arguments)
     (code / "train.py").write_text("print('training more')\n")
@@ -88,7 +111,7 @@ def https(tmp_path: Path) -> Iterator[HttpsServer]:
         pytest.skip(str(error))
 
 
-@pytest.mark.req("JOB-2")
+@pytest.mark.req("JOB-2", "BLD-10")
 def test_a_git_job_is_made_by_both_commands(
     backend: Backend, sandbox: WandbSandbox, https: HttpsServer
 ) -> None:
@@ -100,6 +123,8 @@ def test_a_git_job_is_made_by_both_commands(
     job, *_ = described(sandbox, "team/jobs/tracked:latest")
     assert job["source_type"] == "repo"
     assert job["source"]["git"] == {"remote": url, "commit": commit}
+    fetched = fetch(backend, "team/jobs/tracked:latest", sandbox.folder / "fetched", sandbox.env)
+    assert sorted(path.name for path in fetched.iterdir()) == ["requirements.txt", "train.py"]
 
     backend.create_queue("by-uri", "local-container")
     sandbox.wandb(
