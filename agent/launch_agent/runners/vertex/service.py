@@ -1,0 +1,159 @@
+"""The REST API of Vertex AI, and Cloud Logging's, over HTTP with fresh credentials and timeouts."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import google.auth.exceptions
+import google.auth.transport.urllib3
+import urllib3
+
+from launch_agent.clients.http import HttpClient, NoAnswer, Response, Retry
+from launch_agent.errors import RunnerError
+from launch_agent.runners.vertex import refusals
+
+# Asking twice is harmless; creating twice is not: that is sent again only where it cannot have arrived.
+_ASK = Retry(attempts=4, budget=20.0)
+_DO = Retry(attempts=4, budget=20.0, unsent_only=True)
+_PAGE = 100
+_SECONDS = 20.0
+
+
+class Service:
+    """One project and region. `session` gives the agent's credentials; `endpoints` are addresses in place of
+    the cloud's own, by service (`aiplatform`, `logging`): private endpoints, or a test's."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        session: Callable[[], Any],
+        *,
+        project: str,
+        region: str,
+        endpoints: Mapping[str, str],
+    ) -> None:
+        self.project = project
+        self._http = http
+        self._session = session
+        self._region = region
+        self._endpoints = endpoints
+        self._lock = threading.Lock()
+        self._credentials: Any = None
+
+    @property
+    def parent(self) -> str:
+        return f"projects/{self.project}/locations/{self._region}"
+
+    def get(self, what: str, name: str) -> Any:
+        """One job by its full name. Raises JobMissing and the other kinds of RunnerError."""
+        return self._send(what, "GET", f"{self._aiplatform()}/v1/{name}", retry=_ASK)
+
+    def create(self, what: str, job: Mapping[str, Any]) -> Any:
+        return self._send(
+            what, "POST", f"{self._aiplatform()}/v1/{self.parent}/customJobs", body=job, retry=_DO
+        )
+
+    def cancel(self, what: str, name: str) -> None:
+        self._send(what, "POST", f"{self._aiplatform()}/v1/{name}:cancel", body={}, retry=_ASK)
+
+    def delete(self, what: str, name: str) -> None:
+        self._send(what, "DELETE", f"{self._aiplatform()}/v1/{name}", retry=_ASK)
+
+    def find(self, what: str, wanted: str, *, fields: str = "") -> Iterator[tuple[int, Any]]:
+        """The jobs that match the filter `wanted`, each with the number of its page. `fields` is the API's
+        read mask; empty gives jobs whole."""
+        query = {"filter": wanted, "pageSize": str(_PAGE), **({"readMask": fields} if fields else {})}
+        page = 0
+        while True:
+            page += 1
+            url = f"{self._aiplatform()}/v1/{self.parent}/customJobs?{urlencode(query)}"
+            answer = self._send(what, "GET", url, retry=_ASK)
+            for job in answer.get("customJobs", ()):
+                yield page, job
+            if not answer.get("nextPageToken"):
+                return
+            query["pageToken"] = answer["nextPageToken"]
+
+    def log_entries(self, what: str, job_id: str, count: int) -> list[Any]:
+        """The last entries of a job's log, newest first."""
+        found: list[Any] = []
+        body: dict[str, Any] = {
+            "resourceNames": [f"projects/{self.project}"],
+            "filter": f'resource.type="ml_job" AND resource.labels.job_id="{job_id}"',
+            "orderBy": "timestamp desc",
+            "pageSize": min(count, 1000),
+        }
+        while len(found) < count:
+            answer = self._send(what, "POST", f"{self._logging()}/v2/entries:list", body=body, retry=_ASK)
+            found += answer.get("entries", ())
+            if not answer.get("nextPageToken"):
+                break
+            body["pageToken"] = answer["nextPageToken"]
+        return found[:count]
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _aiplatform(self) -> str:
+        universe = getattr(self._credentials, "universe_domain", "") or "googleapis.com"
+        return self._endpoints.get("aiplatform") or f"https://{self._region}-aiplatform.{universe}"
+
+    def _logging(self) -> str:
+        universe = getattr(self._credentials, "universe_domain", "") or "googleapis.com"
+        return self._endpoints.get("logging") or f"https://logging.{universe}"
+
+    def _send(
+        self, what: str, method: str, url: str, *, retry: Retry, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        answer = self._once(what, method, url, retry=retry, body=body, fresh=False)
+        if answer.status == 401:
+            answer = self._once(what, method, url, retry=retry, body=body, fresh=True)
+        if answer.status >= 300:
+            raise refusals.refused(what, answer)
+        try:
+            return json.loads(answer.body or b"{}")
+        except ValueError as error:
+            raise RunnerError(f"cannot {what}: the answer is not JSON", retryable=True) from error
+
+    def _once(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        *,
+        retry: Retry,
+        body: Mapping[str, Any] | None,
+        fresh: bool,
+    ) -> Response:
+        headers = {"Authorization": f"Bearer {self._token(what, fresh=fresh)}", "Accept": "application/json"}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body).encode()
+        try:
+            return self._http.request(method, url, headers=headers, body=data, retry=retry)
+        except NoAnswer as error:
+            raise RunnerError(
+                f"cannot {what}: {error}", hint="is Google Cloud reachable from here?", retryable=True
+            ) from error
+
+    def _token(self, what: str, *, fresh: bool) -> str:
+        """A valid access token; one refresh for all threads that need it."""
+        with self._lock:
+            try:
+                if self._credentials is None or fresh:
+                    self._credentials = self._session()
+                if not self._credentials.valid:
+                    pool = urllib3.PoolManager(timeout=_SECONDS, retries=2)
+                    self._credentials.refresh(google.auth.transport.urllib3.Request(pool))
+            except google.auth.exceptions.GoogleAuthError as error:
+                raise RunnerError(
+                    f"cannot {what}: no access token: {error}",
+                    hint="give the agent credentials (workload identity, GOOGLE_APPLICATION_CREDENTIALS)",
+                    retryable=True,
+                ) from error
+            return str(self._credentials.token)
