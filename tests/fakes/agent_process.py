@@ -16,15 +16,23 @@ from tests.fakes.eventually import eventually
 
 
 class AgentProcess:
-    """An agent on the queues of a server. `config` is laid over a config that runs processes; `log` is what
-    it has written. Leaving the context ends it at once if it still runs."""
+    """An agent on the queues of a server. `config` is laid over a config that runs processes, `environment`
+    over the test's own; `log` is what it has written. Leaving the context ends it at once."""
 
-    def __init__(self, folder: Path, url: str, api_key: str, **config: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        api_key: str,
+        environment: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> None:
         self._folder = folder
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WANDB_")},
             "WANDB_API_KEY": api_key,
             "HOME": str(folder),
+            **(environment or {}),
         }
         full: Mapping[str, Any] = {
             "name": "test-agent",
