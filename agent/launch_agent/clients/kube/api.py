@@ -19,16 +19,16 @@ from urllib.parse import quote
 
 from launch_agent.clients.kube import review
 from launch_agent.clients.kube.access import Access
-from launch_agent.clients.kube.channel import Call, Channel, secret_texts
+from launch_agent.clients.kube.channel import Call, Channel
 from launch_agent.clients.kube.discovery import Discovery
 from launch_agent.clients.kube.errors import Gone, NotFound
 from launch_agent.clients.kube.objects import Event, Object, Page, Patch, Propagation, Resource
+from launch_agent.clients.kube.requests import MANAGER, page_of, request, writing
 from launch_agent.clients.kube.throttle import Throttle
 from launch_agent.clients.kube.watch import events
 
 __all__ = ["Event", "KubeApi", "Object", "Page", "Patch", "Propagation", "Resource"]
 
-MANAGER = "launch-agent"
 PAGE = 500
 # The most of a log that is asked for where the caller names no limit.
 _LONGEST_LOG = 4 * 1024 * 1024
@@ -74,7 +74,7 @@ class KubeApi:
         return self._discovery.all(self._channel)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        return self._object(self._call("GET", resource, namespace, name, does="read"))
+        return self._object(request("GET", resource, namespace, name, does="read"))
 
     def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, None where there is none."""
@@ -97,15 +97,11 @@ class KubeApi:
         `next` of the part before; raises Gone where that is too long ago."""
         query = {"labelSelector": labels, "fieldSelector": fields, "continue": after}
         query["limit"] = str(limit) if limit else ""
-        answer = self._object(self._call("GET", resource, namespace, "", does="list", query=query))
-        meta = answer.get("metadata") or {}
-        items = [item for item in answer.get("items") or () if isinstance(item.get("metadata"), dict)]
-        kind = {"apiVersion": resource.api_version, "kind": resource.kind}
-        for item in items:  # the server leaves these out of lists
-            item.update(kind)
-        return Page(
-            items=items, version=str(meta.get("resourceVersion", "")), next=meta.get("continue") or ""
-        )
+        call = request("GET", resource, namespace, "", does="list", query=query)
+        page = page_of(self._object(call), resource)
+        if page is None:
+            raise self._channel.no_kubernetes(call)
+        return page
 
     def pages(
         self,
@@ -159,10 +155,10 @@ class KubeApi:
         Tried again only where the server has not seen it: after an error whose `acted` is set, look whether
         it is there, by a name that was chosen before. Raises AlreadyExists.
         """
-        query = _writing(dry_run=dry_run, strict=strict)
+        query = writing(dry_run=dry_run, strict=strict)
         name = str((manifest.get("metadata") or {}).get("name", ""))
         does = "try to create" if dry_run else "create"
-        call = self._call(
+        call = request(
             "POST", resource, namespace, "", does=does, query=query, body=manifest, again=dry_run, named=name
         )
         return self._object(call)
@@ -181,9 +177,9 @@ class KubeApi:
         """Make an object, or set those of its fields that the manifest has (server-side apply). With `force`
         fields of other managers are taken over, else they are a Conflict."""
         name = str(manifest["metadata"]["name"])
-        query = _writing(dry_run=dry_run, strict=strict)
+        query = writing(dry_run=dry_run, strict=strict)
         query |= {"fieldManager": manager, "force": "true" if force else ""}
-        call = self._call(
+        call = request(
             "PATCH",
             resource,
             namespace,
@@ -209,13 +205,13 @@ class KubeApi:
     ) -> Object:
         """Change an object, or with `part` its `status` or `scale`. A `metadata.uid` or `resourceVersion` in
         a merge makes it a Conflict where the object is another by now."""
-        call = self._call(
+        call = request(
             "PATCH",
             resource,
             namespace,
             name,
             does="change",
-            query=_writing(dry_run=dry_run, strict=strict),
+            query=writing(dry_run=dry_run, strict=strict),
             body=change,
             content=how.value,
             again=how is not Patch.JSON or dry_run,
@@ -236,13 +232,13 @@ class KubeApi:
         """Put an object in the place of what it was. One that holds a `resourceVersion` replaces only that;
         it is not tried again then, since the second try would find the first in its way."""
         meta = manifest["metadata"]
-        call = self._call(
+        call = request(
             "PUT",
             resource,
             namespace,
             str(meta["name"]),
             does="replace",
-            query=_writing(dry_run=dry_run, strict=strict),
+            query=writing(dry_run=dry_run, strict=strict),
             body=manifest,
             again=dry_run or not meta.get("resourceVersion"),
             part=part,
@@ -269,7 +265,7 @@ class KubeApi:
         if uid:
             options["preconditions"] = {"uid": uid}
         query = {"dryRun": "All"} if dry_run else {}
-        call = self._call("DELETE", resource, namespace, name, does="delete", query=query, body=options)
+        call = request("DELETE", resource, namespace, name, does="delete", query=query, body=options)
         self._channel.send(call)
 
     @contextmanager
@@ -298,7 +294,7 @@ class KubeApi:
             "labelSelector": labels,
             "fieldSelector": fields,
         }
-        call = self._call("GET", resource, namespace, "", does="watch", query=query)
+        call = request("GET", resource, namespace, "", does="watch", query=query)
         with self._channel.stream(call, silence=silence) as stream:
             yield events(stream.chunks(), call.action)
 
@@ -322,10 +318,7 @@ class KubeApi:
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/log"
         action = f"read the log of pod {namespace}/{pod}"
         call = Call(method="GET", path=path, query=query, action=action, accept="*/*")
-        with self._channel.stream(call, silence=self._channel.timeout) as stream:
-            kept = b""
-            for piece in stream.chunks():
-                kept = (kept + piece)[-longest:]
+        kept = self._channel.persist(call, lambda: self._end_of(call, longest))
         return kept.decode("utf-8", "replace")
 
     def can(
@@ -349,50 +342,13 @@ class KubeApi:
 
     def _object(self, call: Call) -> Object:
         answer = self._channel.json(call)
-        return answer if isinstance(answer, dict) else {}
+        if not isinstance(answer, dict):
+            raise self._channel.no_kubernetes(call)
+        return answer
 
-    def _call(
-        self,
-        method: str,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        *,
-        does: str,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        content: str = "application/json",
-        again: bool = True,
-        part: str = "",
-        named: str = "",
-    ) -> Call:
-        scope = f"/namespaces/{quote(namespace, safe='')}" if resource.namespaced and namespace else ""
-        path = f"{resource.root}{scope}/{resource.plural}"
-        path += "".join(f"/{quote(each, safe='')}" for each in (name, part) if each)
-        return Call(
-            method=method,
-            path=path,
-            action=f"{does} {_what(resource, namespace, name or named)}",
-            query=query,
-            body=body,
-            content=content,
-            repeatable=again,
-            hidden=secret_texts(body),
-        )
-
-
-def _writing(*, dry_run: bool, strict: bool) -> dict[str, str]:
-    return {
-        "dryRun": "All" if dry_run else "",
-        "fieldValidation": "Strict" if strict else "",
-        "fieldManager": MANAGER,
-    }
-
-
-def _what(resource: Resource, namespace: str, name: str) -> str:
-    if name:
-        place = f"{namespace}/{name}" if resource.namespaced and namespace else name
-        return f"{resource.kind} {place}"
-    if not resource.namespaced:
-        return resource.plural
-    return f"{resource.plural} in {namespace or 'all namespaces'}"
+    def _end_of(self, call: Call, longest: int) -> bytes:
+        kept = b""
+        with self._channel.stream(call, silence=self._channel.timeout) as stream:
+            for piece in stream.chunks():
+                kept = (kept + piece)[-longest:]
+        return kept

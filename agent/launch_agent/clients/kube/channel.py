@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from launch_agent.clients.http import HttpClient, HttpSettings, NoAnswer, Response, Stream
@@ -25,6 +26,8 @@ from launch_agent.clients.kube.errors import KubeError, Unauthorized, Unavailabl
 from launch_agent.clients.kube.tally import Tally
 from launch_agent.clients.kube.throttle import Throttle, TooBusy
 from launch_agent.errors import ConfigError
+
+T = TypeVar("T")
 
 _ATTEMPTS = 6
 # Seconds: the first pause, the longest, and the longest that a server's wish holds back everybody else.
@@ -114,50 +117,17 @@ class Channel:
         try:
             return answer.json()
         except ValueError as error:
-            raise self._no_kubernetes(call, answer.headers) from error
+            raise self.no_kubernetes(call, answer.headers.get("content-type", "")) from error
 
     def send(self, call: Call) -> Response:
         """The answer, whose status is below 300. Raises KubeError."""
-        return self._persist(call, lambda: self._once(call))
+        return self.persist(call, lambda: self._once(call))
 
-    @contextmanager
-    def stream(self, call: Call, *, silence: float) -> Iterator[Stream]:
-        """The answer as it comes, `silence` seconds at most between its pieces. Tried once.
-
-        Raises KubeError, also where pieces are missing at the end.
-        """
-        self._turn(call, self.patience)
-        began, answered = self._clock(), False
-        try:
-            with self._http.stream(
-                call.method,
-                self.access.url + call.target,
-                headers=self._headers(call, fresh=False),
-                hold=silence - self.timeout,
-            ) as stream:
-                self.tally.asked(call.verb, str(stream.status), self._clock() - began)
-                answered = True
-                if stream.status >= 300:
-                    answer = stream.whole(_LARGEST_REFUSAL)
-                    raise self._refused(call, answer)
-                yield stream
-        except NoAnswer as error:
-            if not answered:
-                self.tally.asked(call.verb, "none", self._clock() - began)
-            self._http.release()
-            raise self._unanswered(call, error) from error
-        except ConfigError as error:
-            raise self._no_access(call, error) from error
-
-    def close(self) -> None:
-        self._closed.set()
-        self._http.close()
-
-    def _persist(self, call: Call, once: Callable[[], Response]) -> Response:
+    def persist(self, call: Call, once: Callable[[], T]) -> T:
+        """Do something by requests of the kind of `call`, again where that is safe. Raises KubeError."""
         start, attempt = self._clock(), 0
         while True:
             attempt += 1
-            self._turn(call, start + self.patience - self._clock())
             try:
                 return once()
             except Unavailable as error:
@@ -169,6 +139,58 @@ class Channel:
                 if self._closed.wait(pause):
                     raise
 
+    @contextmanager
+    def stream(self, call: Call, *, silence: float) -> Iterator[Stream]:
+        """The answer as it comes, `silence` seconds at most between its pieces. Tried once.
+
+        Raises KubeError, also where pieces are missing at the end.
+        """
+        known = True
+        with self._stream(call, silence, fresh=False) as stream:
+            known = stream.status != HTTPStatus.UNAUTHORIZED
+            if known:
+                yield self._checked(call, stream)
+        if not known:
+            with self._stream(call, silence, fresh=True) as stream:
+                yield self._checked(call, stream)
+
+    @contextmanager
+    def _stream(self, call: Call, silence: float, *, fresh: bool) -> Iterator[Stream]:
+        self._turn(call)
+        began, answered = self._clock(), False
+        try:
+            with self._http.stream(
+                call.method,
+                self.access.url + call.target,
+                headers=self._headers(call, fresh=fresh),
+                hold=silence - self.timeout,
+            ) as stream:
+                self.tally.asked(call.verb, str(stream.status), self._clock() - began)
+                answered = True
+                yield stream
+        except NoAnswer as error:
+            if not answered:
+                self.tally.asked(call.verb, "none", self._clock() - began)
+            self._http.release()
+            raise self._unanswered(call, error) from error
+        except ConfigError as error:
+            raise self._no_access(call, error) from error
+
+    def no_kubernetes(self, call: Call, content: str = "") -> Unavailable:
+        """The error that an answer is which no API server gives; `content` is its type."""
+        sent = f" (it sends {content})" if content else ""
+        return Unavailable(
+            f"what answers at {self.access.url} is no Kubernetes API{sent}",
+            action=call.action,
+            acted=True,
+            retryable=True,
+            hint="is there a proxy, or a login page, in between?",
+        )
+
+    def close(self) -> None:
+        self._closed.set()
+        self._http.close()
+
     def _once(self, call: Call) -> Response:
         """One try; a second one with fresh credentials where the first were not taken."""
         try:
@@ -176,7 +198,13 @@ class Channel:
         except Unauthorized:
             return self._try(call, fresh=True)
 
+    def _checked(self, call: Call, stream: Stream) -> Stream:
+        if stream.status < HTTPStatus.MULTIPLE_CHOICES:
+            return stream
+        raise self._refused(call, stream.whole(_LARGEST_REFUSAL))
+
     def _try(self, call: Call, *, fresh: bool) -> Response:
+        self._turn(call)
         body = None if call.body is None else json.dumps(call.body).encode()
         began, code = self._clock(), "none"
         try:
@@ -195,7 +223,7 @@ class Channel:
             raise self._no_access(call, error) from error
         finally:
             self.tally.asked(call.verb, code, self._clock() - began)
-        if answer.status < 300:
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return answer
         raise self._refused(call, answer)
 
@@ -203,10 +231,10 @@ class Channel:
         headers = {"Accept": call.accept, **self.access.credentials(fresh)}
         return headers if call.body is None else {**headers, "Content-Type": call.content}
 
-    def _turn(self, call: Call, within: float) -> None:
+    def _turn(self, call: Call) -> None:
         began = self._clock()
         try:
-            if self.throttle.take(within, self._closed):
+            if self.throttle.take(self.patience, self._closed):
                 self.tally.waited(self._clock() - began)
                 return
         except TooBusy as error:
@@ -242,16 +270,6 @@ class Channel:
     def _no_access(self, call: Call, error: ConfigError) -> KubeError:
         # A token's file that is being replaced, a plugin that fails: another time it may work.
         return Unavailable(error.message, action=call.action, hint=error.hint, retryable=True)
-
-    def _no_kubernetes(self, call: Call, headers: Mapping[str, str]) -> Unavailable:
-        content = headers.get("content-type", "nothing that it names")
-        return Unavailable(
-            f"what answers at {self.access.url} is no Kubernetes API (it sends {content})",
-            action=call.action,
-            acted=True,
-            retryable=True,
-            hint="is there a proxy, or a login page, in between?",
-        )
 
 
 def secret_texts(manifest: Any) -> Collection[str]:

@@ -86,7 +86,7 @@ class Discovery:
         elif near := _near(kind, [each for _, each in served]):
             hint = _some([f"{version} {each}" for version, each in served if each in near])
             hint = f"the server has {hint}"
-        elif near := difflib.get_close_matches(api_version, versions, n=_SUGGESTIONS):
+        elif near := _near_versions(api_version, versions):
             hint = f"the server has {_some(near)}"
         else:
             hint = "is its operator installed, with its CustomResourceDefinition?"
@@ -138,6 +138,14 @@ def _near(word: str, words: Sequence[str]) -> list[str]:
     by_case: dict[str, str] = {each.lower(): each for each in words if each}
     found = difflib.get_close_matches(word.lower(), list(by_case), n=_SUGGESTIONS, cutoff=0.75)
     return [by_case[each] for each in found]
+
+
+def _near_versions(api_version: str, versions: Sequence[str]) -> list[str]:
+    """Other versions of the same group, or those of groups whose names are close."""
+    groups = {each.rpartition("/")[0] for each in versions}
+    group = api_version.partition("/")[0]
+    near = [group] if group in groups else difflib.get_close_matches(group, groups, cutoff=0.8)
+    return [each for each in versions if each.rpartition("/")[0] in near]
 
 
 def _some(words: Sequence[Any]) -> str:

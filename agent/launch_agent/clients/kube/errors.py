@@ -13,12 +13,14 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any, Self
 
 from launch_agent.errors import LaunchError
 
 # What strict validation says of unknown fields is in no list of causes.
 _FIELD = re.compile(r'(?:unknown|duplicate) field "([^"]+)"')
+_UID = "metadata.uid"
 _LONGEST_EXCERPT = 200
 _LONGEST_MESSAGE = 4000
 
@@ -170,6 +172,9 @@ def of_status(
     reason = _text(answer, "reason")
     said = _masked(_text(answer, "message"), hidden)[:_LONGEST_MESSAGE]
     details = _details(answer.get("details"), said, hidden)
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY and any(each.field == _UID for each in details.causes):
+        # A merge says of another object of the same name that its uid cannot be changed.
+        status, reason = HTTPStatus.CONFLICT.value, "Conflict"
     return _error(status, reason, said or reason or f"the API server answers {status}", details, action)
 
 

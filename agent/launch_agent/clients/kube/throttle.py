@@ -53,4 +53,4 @@ class Throttle:
             now = self._clock()
             self._held = max(self._held, now + seconds)
             # What was saved up is not let loose on a server that is busy.
-            self._next = max(self._next, self._held)
+            self._next = max(self._next, self._held + self._slack)

@@ -1,0 +1,315 @@
+"""The client's verbs, against a real API server."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from launch_agent.clients.kube.access import Access
+from launch_agent.clients.kube.api import KubeApi, Patch, Propagation, Resource
+from launch_agent.clients.kube.errors import (
+    AlreadyExists,
+    Conflict,
+    Invalid,
+    NotFound,
+    Unavailable,
+    UnknownKind,
+)
+from launch_agent.clients.kube.objects import Change, version_of
+from tests.fakes.control_plane import Cluster
+from tests.fakes.eventually import eventually
+
+
+def _map(name: str, labels: dict[str, str] | None = None, **data: str) -> dict[str, Any]:
+    meta = {"name": name, "labels": labels or {}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+
+def _job(name: str) -> dict[str, Any]:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example.org/none"}]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"suspend": True, "template": {"spec": pod}},
+    }
+
+
+def test_kinds_are_found_by_discovery(api: KubeApi) -> None:
+    jobs = api.resource("batch/v1", "Job")
+    assert (jobs.group, jobs.version, jobs.plural, jobs.namespaced) == ("batch", "v1", "jobs", True)
+    assert {"create", "watch", "list"} <= jobs.verbs
+    assert (jobs.key, jobs.api_version) == ("batch/jobs", "batch/v1")
+    namespaces = api.resource("v1", "Namespace")
+    assert (namespaces.key, namespaces.api_version, namespaces.namespaced) == ("/namespaces", "v1", False)
+    # Not kind + "s".
+    assert api.resource("networking.k8s.io/v1", "NetworkPolicy").plural == "networkpolicies"
+    assert api.resource("v1", "Endpoints").plural == "endpoints"
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "hint"),
+    [
+        ("batch/v1", "Jobs", "batch/v1 has Job"),
+        ("v1", "job", "batch/v1 Job"),
+        ("batch/v2", "CronJob", "CronJob is served as batch/v1"),
+        ("batch", "CronJob", "CronJob is served as batch/v1"),
+        ("apps/v2beta7", "Thing", "apps/v1"),
+        ("example.org/v1", "Qwertz", "is its operator installed"),
+        ("../../version", "Job", "is served as"),
+        ("a/b/c", "Job", "is served as"),
+        ("", "Job", "is served as"),
+    ],
+)
+def test_an_unknown_kind_names_what_is_near(api: KubeApi, api_version: str, kind: str, hint: str) -> None:
+    with pytest.raises(UnknownKind) as caught:
+        api.resource(api_version, kind)
+    assert hint in caught.value.hint
+    assert kind in caught.value.message
+    assert not caught.value.retryable
+
+
+def _definition(group: str) -> dict[str, Any]:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"oxen.{group}"},
+        "spec": {
+            "group": group,
+            "names": {"kind": "Ox", "plural": "oxen", "singular": "ox", "listKind": "OxList"},
+            "scope": "Namespaced",
+            "versions": [version],
+        },
+    }
+
+
+@pytest.fixture
+def group(api: KubeApi) -> Iterator[str]:
+    name = f"x{uuid.uuid4().hex[:8]}.example.org"
+    yield name
+    definitions = api.resource("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    if api.find(definitions, "", f"oxen.{name}"):
+        api.delete(definitions, "", f"oxen.{name}")
+
+
+def test_a_kind_that_is_installed_later_is_found(api: KubeApi, namespace: str, group: str) -> None:
+    with pytest.raises(UnknownKind):
+        api.resource(f"{group}/v1", "Ox")
+    api.create(api.resource("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "", _definition(group))
+
+    def known() -> Resource | None:
+        try:
+            return api.resource(f"{group}/v1", "Ox")
+        except UnknownKind:
+            return None
+
+    oxen = eventually(known, within=60, every=0.2)
+    assert oxen is not None
+    assert oxen.plural == "oxen"
+    manifest = {"apiVersion": f"{group}/v1", "kind": "Ox", "metadata": {"name": "a"}, "spec": {"legs": 4}}
+    eventually(lambda: _made(api, oxen, namespace, manifest), within=30, every=0.2)
+    assert [each["kind"] for each in api.each(oxen, namespace)] == ["Ox"]
+
+
+def _made(api: KubeApi, resource: Resource, namespace: str, manifest: dict[str, Any]) -> bool:
+    try:
+        return bool(api.create(resource, namespace, manifest))
+    except NotFound:  # discovery knows a new kind a moment before its objects can be made
+        return False
+
+
+def test_an_object_is_made_read_changed_and_deleted(api: KubeApi, maps: Resource, namespace: str) -> None:
+    made = api.create(maps, namespace, _map("a", x="1"))
+    assert api.get(maps, namespace, "a") == made
+    with pytest.raises(AlreadyExists):
+        api.create(maps, namespace, _map("a"))
+    merged = api.patch(maps, namespace, "a", {"data": {"x": None, "y": "2"}})
+    assert merged["data"] == {"y": "2"}
+    put = api.patch(maps, namespace, "a", [{"op": "add", "path": "/data/z", "value": "3"}], how=Patch.JSON)
+    assert put["data"] == {"y": "2", "z": "3"}
+    with pytest.raises(Conflict):
+        api.replace(maps, namespace, {**made, "data": {}})
+    assert api.replace(maps, namespace, {**put, "data": {"n": "4"}})["data"] == {"n": "4"}
+    api.delete(maps, namespace, "a")
+    assert api.find(maps, namespace, "a") is None
+    with pytest.raises(NotFound):
+        api.delete(maps, namespace, "a")
+
+
+def test_apply_makes_and_changes(api: KubeApi, maps: Resource, namespace: str) -> None:
+    first = api.apply(maps, namespace, _map("a", x="1"), manager="one")
+    second = api.apply(maps, namespace, _map("a", x="2"), manager="one")
+    assert second["metadata"]["uid"] == first["metadata"]["uid"]
+    with pytest.raises(Conflict) as caught:
+        api.apply(maps, namespace, _map("a", x="3"), manager="two", force=False)
+    assert ".data.x" in caught.value.fields
+    assert api.apply(maps, namespace, _map("a", x="3"), manager="two")["data"] == {"x": "3"}
+
+
+def test_a_change_of_another_object_is_a_conflict(api: KubeApi, maps: Resource, namespace: str) -> None:
+    uid = str(uuid.uuid4())
+    api.create(maps, namespace, _map("a"))
+    with pytest.raises(Conflict):
+        api.delete(maps, namespace, "a", uid=uid)
+    with pytest.raises(Conflict):
+        api.patch(maps, namespace, "a", {"metadata": {"uid": uid}, "data": {"x": "1"}})
+    kept = api.get(maps, namespace, "a")
+    api.delete(maps, namespace, "a", uid=kept["metadata"]["uid"])
+
+
+@pytest.mark.req("K8S-2")
+def test_a_dry_run_judges_and_makes_nothing(api: KubeApi, namespace: str) -> None:
+    jobs = api.resource("batch/v1", "Job")
+    assert api.create(jobs, namespace, _job("a"), dry_run=True)["metadata"]["uid"]
+    assert api.find(jobs, namespace, "a") is None
+    bad = _job("a")
+    bad["spec"]["template"]["spec"]["containers"][0]["imagePolicy"] = "Always"
+    with pytest.raises(Invalid) as caught:
+        api.create(jobs, namespace, bad, dry_run=True)
+    assert caught.value.fields == ("spec.template.spec.containers[0].imagePolicy",)
+    assert api.create(jobs, namespace, bad, dry_run=True, strict=False)
+    bad["spec"]["template"]["spec"] = {"restartPolicy": "Sometimes", "containers": []}
+    with pytest.raises(Invalid) as caught:
+        api.create(jobs, namespace, bad, dry_run=True)
+    assert "spec.template.spec.containers" in caught.value.fields
+
+
+def test_what_an_object_owns_goes_with_it(api: KubeApi, maps: Resource, namespace: str) -> None:
+    jobs = api.resource("batch/v1", "Job")
+    for name, propagation in (("a", Propagation.BACKGROUND), ("b", Propagation.ORPHAN)):
+        owner = api.create(jobs, namespace, _job(name))["metadata"]
+        reference = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": owner["uid"]}
+        owned = _map(name)
+        owned["metadata"]["ownerReferences"] = [reference]
+        api.create(maps, namespace, owned)
+        api.delete(jobs, namespace, name, propagation=propagation, grace=0)
+    eventually(lambda: api.find(maps, namespace, "a") is None, within=60, every=0.2)
+    eventually(lambda: api.find(jobs, namespace, "b") is None, within=60, every=0.2)
+    assert api.find(maps, namespace, "b") is not None
+
+
+def test_a_list_is_read_in_parts(api: KubeApi, maps: Resource, namespace: str) -> None:
+    for number in range(7):
+        api.create(maps, namespace, _map(f"m{number}", {"parity": str(number % 2)}))
+    pages = list(api.pages(maps, namespace, labels="parity", limit=3))
+    assert [len(page.items) for page in pages] == [3, 3, 1]
+    assert len({page.version for page in pages}) == 1
+    assert {(item["apiVersion"], item["kind"]) for page in pages for item in page.items} == {
+        ("v1", "ConfigMap")
+    }
+    assert len(list(api.each(maps, namespace, labels="parity=1"))) == 3
+    assert [each["metadata"]["name"] for each in api.each(maps, namespace, fields="metadata.name=m4")] == [
+        "m4"
+    ]
+
+
+def test_a_watch_tells_what_happens(api: KubeApi, maps: Resource, namespace: str) -> None:
+    start = api.list(maps, namespace).version
+    api.create(maps, namespace, _map("a", {"of": "test"}))
+    api.create(maps, namespace, _map("b"))
+    api.patch(maps, namespace, "a", {"data": {"x": "1"}})
+    api.delete(maps, namespace, "a")
+    with api.watch(maps, namespace, version=start, labels="of=test", lasting=4, silence=20) as events:
+        found = list(events)
+    assert [event.change for event in found if event.change is not Change.BOOKMARK] == [
+        Change.ADDED,
+        Change.MODIFIED,
+        Change.DELETED,
+    ]
+
+
+def test_rights_are_asked_for(api: KubeApi, cluster: Cluster, access: Access, namespace: str) -> None:
+    assert api.can("create", "batch/jobs", namespace)
+    assert api.can("get", "/pods", part="log")
+    rules = [{"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get"], "resourceNames": ["a"]}]
+    meta = {"name": "reader"}
+    version = "rbac.authorization.k8s.io/v1"
+    api.create(
+        api.resource(version, "Role"),
+        namespace,
+        {"apiVersion": version, "kind": "Role", "metadata": meta, "rules": rules},
+    )
+    binding = {
+        "roleRef": {"apiGroup": version.partition("/")[0], "kind": "Role", "name": "reader"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+    }
+    api.create(
+        api.resource(version, "RoleBinding"),
+        namespace,
+        {"apiVersion": version, "kind": "RoleBinding", "metadata": meta, **binding},
+    )
+    token = cluster.kube.token(namespace, "default")
+    other = KubeApi(
+        Access(
+            url=access.url,
+            credentials=lambda fresh: {"Authorization": f"Bearer {token}"},
+            tls=lambda: _trust(cluster),
+        ),
+        qps=100,
+        burst=100,
+        timeout=20,
+    )
+    try:
+        eventually(lambda: other.can("get", "/pods", namespace, name="a"), within=30)
+        assert not other.can("get", "/pods", namespace, name="b")
+        assert not other.can("create", "batch/jobs", namespace)
+        assert other.can("get", "/pods", namespace, name="a", part="log")
+        found = other.rules(namespace)
+        assert found.complete
+        assert found.allow("get", "/pods", "a")
+        assert found.allow("get", "/pods/log", "a")
+        assert not found.allow("get", "/pods", "b")
+        assert not found.allow("delete", "/pods", "a")
+        assert not found.allow("get", "batch/jobs")
+    finally:
+        other.close()
+
+
+def _trust(cluster: Cluster) -> Any:
+    from launch_agent.clients.kube.access import context
+
+    return context(cluster.folder / "ca.crt")
+
+
+def test_closing_ends_what_is_under_way(api: KubeApi, maps: Resource, namespace: str) -> None:
+    fork = api.fork()
+    version = fork.list(maps, namespace).version
+    ends: list[float] = []
+    watching = threading.Event()
+
+    def watch() -> None:
+        try:
+            with fork.watch(maps, namespace, version=version, lasting=60, silence=60) as events:
+                watching.set()
+                list(events)
+        except Unavailable:
+            ends.append(time.monotonic())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    assert watching.wait(30)
+    start = time.monotonic()
+    fork.close()
+    thread.join(10)
+    assert ends[0] - start < 1
+    with pytest.raises(Unavailable, match="closed"):
+        fork.list(maps, namespace)
+    assert api.list(maps, namespace).version  # the one it came from goes on
+
+
+def test_a_version_is_read(api: KubeApi, cluster: Cluster) -> None:
+    assert api.version() == f"v{cluster.version}"
+    assert version_of({}) == version_of({"metadata": None}) == ""
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "a?b", "a b", "ä"])
+def test_a_name_stays_a_name(api: KubeApi, maps: Resource, namespace: str, name: str) -> None:
+    with pytest.raises((NotFound, Invalid)):
+        api.get(maps, namespace, name)
