@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from launch_agent.spec.kubernetes.defaults import with_defaults
 from tests.fakes.backend import PROJECT, Backend
 from tests.fakes.clock import Clock
 from tests.fakes.wire import Wire
@@ -96,7 +97,29 @@ def test_every_target_resource_has_queues(wire: Wire, resource: str) -> None:
 def test_a_configuration_is_json_or_yaml_with_or_without_its_frame(wire: Wire, text: str) -> None:
     assert _upsert(wire, "q", "kubernetes", text)["success"]
     stored = json.loads(_queue(wire, "q")["defaultResourceConfig"]["config"])
-    assert stored == {"resource_args": {"kubernetes": {"kind": "Job", "spec": {"backoffLimit": 0}}}}
+    wanted = with_defaults({"kind": "Job", "spec": {"backoffLimit": 0}})
+    assert stored == {"resource_args": {"kubernetes": wanted}}
+
+
+@pytest.mark.req("K8S-18")
+def test_what_agents_add_to_a_queue_shows_in_its_configuration(wire: Wire) -> None:
+    text = "spec: {template: {spec: {containers: [{securityContext: {runAsUser: 1000}}]}}}"
+    assert _upsert(wire, "q", "kubernetes", text)["success"]
+    stored = json.loads(_queue(wire, "q")["defaultResourceConfig"]["config"])["resource_args"]["kubernetes"]
+    assert (stored["spec"]["backoffLimit"], stored["spec"]["ttlSecondsAfterFinished"]) == (0, 60)
+    assert stored["spec"]["template"]["spec"]["containers"][0]["securityContext"] == {
+        "runAsUser": 1000,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+@pytest.mark.parametrize("text", ['{"metadata": {"namespace": "two"}}', '{"spec": {"template": "{{all}}"}}'])
+def test_a_configuration_without_pods_is_kept_as_it_is(wire: Wire, text: str) -> None:
+    assert _upsert(wire, "q", "kubernetes", text)["success"]
+    stored = json.loads(_queue(wire, "q")["defaultResourceConfig"]["config"])
+    assert stored == {"resource_args": {"kubernetes": json.loads(text)}}
 
 
 @pytest.mark.req("QUEUE-17")

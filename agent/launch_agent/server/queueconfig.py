@@ -25,6 +25,8 @@ from launch_agent.config import document
 from launch_agent.errors import ConfigError, LaunchError
 from launch_agent.server.store.rows import ResourceConfigRow
 from launch_agent.spec import runspec
+from launch_agent.spec.kubernetes import defaults
+from launch_agent.spec.model import Resource
 
 # The target resources. Official clients say gcp-vertex where the agent's own word is vertex.
 RESOURCES = ("local-container", "local-process", "kubernetes", "sagemaker", "gcp-vertex", "vertex")
@@ -39,6 +41,8 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_.-]+)\s*\}\}")
 def read_config(text: str, resource: str) -> dict[str, Any]:
     """JSON or YAML to `{"resource_args": {resource: …}}`; the resource's part alone is accepted, too.
 
+    What agents add to the pods that a Kubernetes queue describes is written down in it, so that everybody can
+    see and change it.
     Raises ConfigError for what is neither, is no map, or belongs to another resource.
     """
     if resource not in RESOURCES:
@@ -47,7 +51,7 @@ def read_config(text: str, resource: str) -> dict[str, Any]:
         )
     value = _read(text, "configuration")
     if "resource_args" not in value:
-        return {"resource_args": {resource: value}}
+        return {"resource_args": {resource: _with_additions(value, resource)}}
     args = value["resource_args"]
     if not isinstance(args, dict):
         raise ConfigError("resource_args must be a map", path="configuration.resource_args")
@@ -61,7 +65,17 @@ def read_config(text: str, resource: str) -> dict[str, Any]:
         )
     if not isinstance(aliased.get(resource, {}), dict):
         raise ConfigError("must be a map", path=f"configuration.resource_args.{resource}")
-    return {**value, "resource_args": aliased or {resource: {}}}
+    return {**value, "resource_args": {resource: _with_additions(aliased.get(resource, {}), resource)}}
+
+
+def _with_additions(part: dict[str, Any], resource: str) -> dict[str, Any]:
+    if resource != Resource.KUBERNETES or not part.get("spec"):
+        return part
+    try:
+        return defaults.with_defaults(part)
+    except LaunchError:
+        # A template variable may stand for a whole mapping; and whatever is wrong, lint and agents name it.
+        return part
 
 
 def read_variables(text: str | None) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from tests.runners.kubernetes.test_manifest_golden import CASES
 NAMES = sorted(
     path.parent.name
     for path in CASES.glob("*/objects.yaml")
-    if path.parent.name.startswith(("doc", "job", "pod"))
+    if path.parent.name.startswith(("doc", "job-", "pod"))
 )
 BUILT_IN = {"v1", "batch/v1", "apps/v1"}
 
