@@ -22,12 +22,11 @@ pytestmark = pytest.mark.timeout(300)
 
 # What the agent does on a cluster. `secrets`: it makes one for a run's API key and cannot read any.
 NEEDED = {
-    "batch/jobs": "create get list watch delete",
-    "batch/jobs/status": "get",
-    "/pods": "get list watch",
+    "batch/jobs": "create get list watch patch delete",
+    "/pods": "list watch",
     "/pods/log": "get",
-    "/events": "list watch",
-    "/secrets": "create patch delete",
+    "/events": "list",
+    "/secrets": "create patch",
 }
 LEASE = {"coordination.k8s.io/leases": "create"}
 JOB = {
@@ -95,8 +94,14 @@ def test_kinds_of_the_admin(installed: Any, namespace: str) -> None:
     kinds = [{"apiGroup": "batch.volcano.sh", "resources": ["jobs"]}]
     rules = [{"apiGroups": [""], "resources": ["services"], "verbs": ["create"]}]
     of = installed(rbac={"customResources": kinds, "rules": rules})
-    more = {"batch.volcano.sh/jobs": "create get list watch delete", "/services": "create"}
+    more = {"batch.volcano.sh/jobs": "create get list watch patch delete", "/services": "create"}
     assert of(namespace) == rights(NEEDED | more)
+
+
+def test_what_jobs_bring_beside_themselves(installed: Any, namespace: str) -> None:
+    of = installed(rbac={"additionalServices": True})
+    more = {"/pods": "create get", "/services": "create get", "apps/deployments": "create get"}
+    assert of(namespace) - rights(NEEDED) == rights(more)
 
 
 def test_agents_that_stand_by_share_one_lease(installed: Any, namespace: str) -> None:
@@ -158,6 +163,8 @@ FORBIDDEN = [
     ("", "secrets", "list"),
     ("", "secrets", "watch"),
     ("", "pods", "create"),
+    ("", "secrets", "delete"),
+    ("apps", "deployments", "create"),
     ("", "pods/exec", "create"),
     ("", "pods", "delete"),
     ("batch", "jobs", "update"),

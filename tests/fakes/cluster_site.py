@@ -124,14 +124,17 @@ class Site:
 
 @contextmanager
 def site_on(
-    cluster: Cluster, namespace: str, backend: Backend, folder: Path, *, url: str = ""
+    cluster: Cluster, namespace: str, backend: Backend, folder: Path, *, account_name: str = "", url: str = ""
 ) -> Iterator[Site]:
-    """A site in a namespace; its agents are gone at the end."""
+    """A site in a namespace; its agents are gone at the end. They work as the account that is named; not
+    named, one is made that has the chart's rights."""
     kube = cluster.kube
-    give_rights(kube, namespace, "agent", RULES)
+    if not account_name:
+        account_name = "agent"
+        give_rights(kube, namespace, account_name, RULES)
     account = folder / "account"
     account.mkdir(parents=True)
-    (account / "token").write_text(kube.token(namespace, "agent"))
+    (account / "token").write_text(kube.token(namespace, account_name))
     (account / "ca.crt").write_bytes(kube.authority.read_bytes())
     (account / "namespace").write_text(namespace)
     backend.create_queue(QUEUE, "kubernetes")

@@ -1,34 +1,41 @@
 {{- /* What the agent may do, and why. Nothing is cluster-wide unless the values ask for it. */ -}}
 
 {{- define "launch-agent.rules" -}}
-# A run on the cluster is a Job; it is watched, stopped, and never changed.
+# A run on the cluster is a Job. It is watched and stopped; changed are marks that say what was reported, and
+# its time to live, which begins with the report.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [create, get, list, watch, delete]
-- apiGroups: [batch]
-  resources: [jobs/status]
-  verbs: [get]
+  verbs: [create, get, list, watch, patch, delete]
 # What becomes of its pods: state, reasons for not starting, the last lines of its output.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
 - apiGroups: [""]
   resources: [events]
-  verbs: [list, watch]
-# Each run has a Secret of its own for its API key, handed over to the run's object and removed with it. The
+  verbs: [list]
+# Each run has a Secret of its own for its API key, which belongs to the run's object and goes with it. The
 # agent cannot read any Secret.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [create, patch, delete]
+  verbs: [create, patch]
+{{- if .Values.rbac.additionalServices }}
+# What a job brings beside itself. It belongs to the run's object and goes with it.
+- apiGroups: [""]
+  resources: [pods, services]
+  verbs: [create, get]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [create, get]
+{{- end }}
 {{- range .Values.rbac.customResources }}
 - apiGroups: [{{ .apiGroup | quote }}]
   resources:
     {{- toYaml .resources | nindent 4 }}
   verbs:
-    {{- .verbs | default (list "create" "get" "list" "watch" "delete") | toYaml | nindent 4 }}
+    {{- .verbs | default (list "create" "get" "list" "watch" "patch" "delete") | toYaml | nindent 4 }}
 {{- end }}
 {{- with .Values.rbac.rules }}
 {{ toYaml . }}
