@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("spec",),
     ("config",),
     ("clients", "telemetry", "plugins"),
-    ("registries", "stores", "environments"),
+    ("registries", "stores", "environments", "assembly"),
     ("queues", "sources", "images", "builders", "runners"),
     ("control",),
     ("control.tracker",),  # the pipeline hands it what it started, so it lies below
@@ -40,6 +40,8 @@ SDKS: Mapping[str, tuple[str, ...]] = {
     "botocore": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker/"),
     "google": ("environments/gcp.py", "stores/gcs.py", "registries/gar.py", "runners/vertex/"),
     "azure": ("environments/azure.py", "stores/azblob.py", "registries/acr.py"),
+    "installer": ("assembly/wheels.py",),
+    "packaging": ("assembly/wheels.py",),
     "ariadne": ("server/",),
     "graphql": ("server/",),
     "starlette": ("server/",),
