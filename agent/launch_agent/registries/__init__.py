@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.model import Credentials
 from launch_agent.spec.podpatch import PodPatch
+
+
+class Cloud(Protocol):
+    """What a registry needs of the environment: the SDK's own credentials, fresh at each call."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
+
+    def session(self) -> Any: ...
 
 
 class Registry(Protocol):

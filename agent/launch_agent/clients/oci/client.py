@@ -100,6 +100,15 @@ class RegistryClient:
             break
         return answer
 
+    def anonymous(
+        self, doing: str, method: str, url: str, *, headers: Mapping[str, str], body: bytes
+    ) -> Response:
+        """As `request`, without our credentials: for the request that gets them."""
+        try:
+            return self.http.request(method, url, headers=headers, body=body, retry=PATIENCE)
+        except NoAnswer as error:
+            raise self.unanswered(doing, error) from error
+
     @contextlib.contextmanager
     def opened(
         self, doing: str, url: str, *, scopes: Sequence[str], headers: Mapping[str, str] | None = None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from launch_agent.clients.http import TRANSIENT, NoAnswer, Response
+from launch_agent.clients.http import ONCE, TRANSIENT, NoAnswer, Response
 from launch_agent.clients.oci.client import RegistryClient
 from launch_agent.clients.oci.listing import pages
 from launch_agent.clients.oci.model import (
@@ -240,6 +240,17 @@ class Repository:
                 f"cannot {doing}: {self.client.host} stored it as {stored}, and it is {manifest.digest}"
             )
         return manifest.descriptor
+
+    def check_push(self) -> None:
+        """Raise RegistryError where nothing can be pushed here; what was begun to find out is given up."""
+        doing = f"push to {self}"
+        url = self.url("blobs", "uploads/")
+        answer = self.client.request(doing, "POST", url, scopes=self.push, body=b"", follow=False)
+        self.client.expect(doing, answer, 202, pushing=True)
+        if location := answer.headers.get("location"):
+            session = self.client.locate(url, location)
+            # Not every registry lets a session be given up; it ends by itself.
+            self.client.request(doing, "DELETE", session, scopes=self.push, follow=False, retry=ONCE)
 
     def tags(self) -> Iterator[str]:
         """All tags, in the registry's order."""
