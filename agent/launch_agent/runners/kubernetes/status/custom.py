@@ -21,7 +21,9 @@ def observe(workload: WorkloadFacts) -> Observed:
         return ends[0]
     if waiting := _waiting(workload, row):
         return waiting
-    return next((one for one in found if not one.state.is_terminal), Observed(state=RunState.PENDING))
+    going = next((one for one in found if not one.state.is_terminal), Observed(state=RunState.PENDING))
+    begun = row.attempts and workload.count(row.attempts) and not going.state.has_started
+    return Observed(state=RunState.RUNNING) if begun else going
 
 
 def _told(workload: WorkloadFacts, row: Row) -> Iterator[Observed]:

@@ -29,8 +29,9 @@ class Row:
     True count. `refuted` are the same for status False. `phase` is a path below `status`, `phases` what its
     words mean; where that is FINISHED, `verdict` is the path of a word that may tell otherwise. `reason` and
     `message` are paths of the explanation; conditions bring their own. `held` are words of the phase, and
-    types of conditions, that mean waiting for a queueing controller. `lags` says that the controller does not
-    keep `observedGeneration` up to date, so that it cannot be believed.
+    types of conditions, that mean waiting for a queueing controller. `attempts` is the path of a number that
+    says whether there were attempts before this one: a run that has begun has begun. `lags` says that the
+    controller does not keep `observedGeneration` up to date, so that it cannot be believed.
     """
 
     group: str
@@ -44,6 +45,7 @@ class Row:
     reason: str = ""
     message: str = ""
     held: frozenset[str] = frozenset()
+    attempts: str = ""
     lags: bool = False
     source: str
 
@@ -59,6 +61,7 @@ ROWS: tuple[Row, ...] = (
         kinds=frozenset({"JobSet"}),
         conditions={"Completed": FINISHED, "Failed": FAILED},
         held=SUSPENDED,
+        attempts="restarts",
         source="kubernetes-sigs/jobset api/jobset/v1alpha2/jobset_types.go, JobSetConditionType",
     ),
     Row(
@@ -103,6 +106,7 @@ ROWS: tuple[Row, ...] = (
         reason="reason",
         message="message",
         held=SUSPENDED,
+        attempts="failed",
         lags=True,
         source="ray-project/kuberay ray-operator/apis/ray/v1/rayjob_types.go, JobDeploymentStatus",
     ),
@@ -125,6 +129,7 @@ ROWS: tuple[Row, ...] = (
         },
         reason="state.reason",
         message="state.message",
+        attempts="retryCount",
         source="volcano-sh/apis pkg/apis/batch/v1alpha1/job.go, JobPhase",
     ),
     # SUBMISSION_FAILED and FAILING may be retried, and become FAILED where they are not.
@@ -138,9 +143,9 @@ ROWS: tuple[Row, ...] = (
             "RUNNING": RUNNING,
             "SUCCEEDING": RUNNING,
             "FAILING": RUNNING,
+            "PENDING_RERUN": RUNNING,
+            "INVALIDATING": RUNNING,
             "SUBMITTED": STARTING,
-            "PENDING_RERUN": STARTING,
-            "INVALIDATING": STARTING,
             "SUBMISSION_FAILED": STARTING,
             "RESUMING": STARTING,
         },
@@ -148,7 +153,7 @@ ROWS: tuple[Row, ...] = (
         held=frozenset({"SUSPENDED", "SUSPENDING"}),
         source="kubeflow/spark-operator api/v1beta2/sparkapplication_types.go, ApplicationStateType",
     ),
-    # Succeeded, Resuming and Terminating are words of versions before 0.20.
+    # Deploying, Deleting and Completed are words of its first versions.
     Row(
         group="workload.codeflare.dev",
         kinds=frozenset({"AppWrapper"}),
@@ -158,6 +163,7 @@ ROWS: tuple[Row, ...] = (
             "Succeeded": FINISHED,
             "Failed": FAILED,
             "Running": RUNNING,
+            "Resetting": RUNNING,
             "Deploying": STARTING,
             "Resuming": STARTING,
             "Deleting": RunState.STOPPING,
