@@ -33,7 +33,7 @@ class Credential:
 
 
 def run(
-    plugin: Mapping[str, Any],
+    plugin: Any,
     cluster: Mapping[str, Any],
     *,
     folder: Path,
@@ -41,15 +41,19 @@ def run(
     seconds: float = _SECONDS,
 ) -> Credential:
     """Run a user's `exec` entry. A command with a slash in it is relative to `folder`. Raises ConfigError."""
-    command = str(plugin.get("command") or "")
+    try:
+        command = str(plugin.get("command") or "")
+        told = {str(each["name"]): str(each["value"]) for each in plugin.get("env") or ()}
+        arguments = [str(each) for each in plugin.get("args") or ()]
+    except (KeyError, TypeError, AttributeError):
+        raise _failed("", "its entry `exec` has not the form of one", "see `kubectl config view`") from None
     program = str(folder / command) if os.sep in command else command
-    told = {str(each["name"]): str(each["value"]) for each in plugin.get("env") or ()}
     info = {"apiVersion": plugin.get("apiVersion"), "kind": "ExecCredential", "spec": {"interactive": False}}
     if plugin.get("provideClusterInfo"):
         info["spec"] = {"interactive": False, "cluster": _described(cluster, folder)}
     try:
         done = subprocess.run(  # noqa: S603 - the user's own kubeconfig names the program, and no shell reads it
-            [program, *map(str, plugin.get("args") or ())],
+            [program, *arguments],
             env={**environment, **told, "KUBERNETES_EXEC_INFO": json.dumps(info)},
             stdin=subprocess.DEVNULL,
             capture_output=True,

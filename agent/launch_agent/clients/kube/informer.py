@@ -89,6 +89,8 @@ class Informer(Generic[T]):
         self._listed_at: float | None = None
         self._version = ""
         self._failures = 0
+        self._complained: type[KubeError] | None = None
+        self._mistakes: set[str] = set()
         self.error: KubeError | None = None
         """Why nothing is heard at present; None where all is well."""
 
@@ -202,8 +204,8 @@ class Informer(Generic[T]):
             return ""
         try:
             kept = self._keep(obj)
-        except Exception:  # whoever wrote `keep` made a mistake: other objects do not pay for it
-            _log.exception("%s: what was read of %s cannot be understood", self.name, key)
+        except Exception as error:  # whoever wrote `keep` made a mistake: other objects do not pay for it
+            self._mistaken(error, f"what was read of {key} cannot be understood")
             return ""
         self._copy.put(key, version, kept, obj)
         return key
@@ -218,17 +220,24 @@ class Informer(Generic[T]):
                 return
             try:
                 self._tell(key)
-            except Exception:  # one who is told must not end the watch for all others
-                _log.exception("%s: what follows from a change of %s failed", self.name, key)
+            except Exception as error:  # one who is told must not end the watch for all others
+                self._mistaken(error, f"what follows from a change of {key} failed")
+
+    def _mistaken(self, error: Exception, what: str) -> None:
+        """Log a mistake of others; one that comes with each of thousands of events, in full only once."""
+        kind = f"{type(error).__name__} {what.partition(' of ')[0]}"
+        level = logging.DEBUG if kind in self._mistakes else logging.ERROR
+        self._mistakes.add(kind)
+        _log.log(level, "%s: %s", self.name, what, exc_info=error)
 
     def _hear(self) -> None:
         self._heard = self._clock()
 
     def _well(self) -> None:
         self._hear()
-        if isinstance(self.error, _REFUSED) or self._failures > 2:
+        if self._complained is not None:
             _log.info("%s: the API server answers again", self.name)
-        self.error, self._failures = None, 0
+        self.error, self._failures, self._complained = None, 0, None
 
     def _forgotten(self) -> float:
         self._version, self._failures = "", 1
@@ -238,8 +247,10 @@ class Informer(Generic[T]):
         """Note it, and say how many seconds to wait."""
         if self._stopped.is_set():
             return 0.0
-        refused = isinstance(error, _REFUSED)
-        if not isinstance(self.error, type(error)) and (refused or self._failures == 1):
+        # A connection that breaks is nothing to tell of, one that cannot be had again is.
+        worth_telling = isinstance(error, _REFUSED) or self._failures > 0
+        if worth_telling and self._complained is not type(error):
+            self._complained = type(error)
             _log.warning("%s cannot be followed: %s", self.name, error.message)
         else:
             _log.debug("%s cannot be followed: %s", self.name, error.message)

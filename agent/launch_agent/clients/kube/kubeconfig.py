@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import urllib3
 import yaml
 from kubernetes.client import Configuration
 from kubernetes.config import ConfigException
@@ -59,13 +60,13 @@ def load(name: str, environment: Mapping[str, str]) -> Access:
     merged, files = _read(environment)
     entry = _entry(merged, name, files)
     session = _Session(merged, entry, environment)
-    session.configuration()  # what is missing is found now
     url = str(entry.cluster.get("server") or "").rstrip("/")
     if not url.startswith(("https://", "http://")):
         raise ConfigError(
             f"context {entry.name!r} of {files}: its cluster names no server",
             hint="clusters[].cluster.server must be the URL of the API server",
         )
+    session.tls()  # what cannot be used is found now
     proxy = str(entry.cluster.get("proxy-url") or "")
     return Access(
         url=url,
@@ -154,6 +155,9 @@ class _Session:
 
     def tls(self) -> ssl.SSLContext:
         found = self.configuration()
+        if not found.verify_ssl:
+            # Whoever wrote so into the file knows; a warning with each connection tells nobody anything new.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         authority = Path(found.ssl_ca_cert) if found.ssl_ca_cert else None
         with self._lock:
             plugin = self._plugin
@@ -183,6 +187,12 @@ class _Session:
             )
             self._token = f"Bearer {self._plugin.token}" if self._plugin.token else ""
             until = self._plugin.expires or float("inf")
+        elif not self._token and "auth-provider" in self._entry.user:
+            # The package goes on without a word, and the server would take us for nobody.
+            raise ConfigError(
+                f"context {self._entry.name!r} of the kubeconfig: its auth-provider brings no token",
+                hint="log in again; kubectl itself has given up providers other than oidc in favour of exec",
+            )
         self._until = until - _EARLY
         return made
 
@@ -192,7 +202,7 @@ class _Session:
         try:
             loader = _WithoutPlugins(self._merged, self._entry.name, config_base_path=None)  # type: ignore[no-untyped-call]  # it has none
             loader.load_and_set(made)  # type: ignore[no-untyped-call]  # nor has this
-        except (ConfigException, KeyError, TypeError, ValueError, OSError) as error:
+        except (ConfigException, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             raise ConfigError(
                 f"context {self._entry.name!r} of the kubeconfig cannot be used: {_reason(error)}"
             ) from None
