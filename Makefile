@@ -105,6 +105,7 @@ lock: $(DEV) ## solve pyproject.toml into the lock files again (UPGRADE=1 for ne
 		-o requirements/run.lock
 	$(LOCK) requirements/go.in -o requirements/go.lock
 	$(LOCK) tests/interop/requirements.txt -o tests/interop/requirements.lock
+	$(LOCK) tests/interop/kubernetes.txt -o tests/interop/kubernetes.lock
 	@$(BIN)/python tools/locks.py
 
 $(BIN)/python:

@@ -49,15 +49,17 @@ def upstream_agent(
     *,
     max_jobs: int = 1,
     environment: Mapping[str, str] | None = None,
+    on_kubernetes: bool = False,
 ) -> Iterator[UpstreamAgent]:
     """Start the official agent; it and all its processes are ended and its files removed at the end.
 
     The environment is made first where it is missing, which takes a network and some seconds. `base_url` may
     be a `CountingProxy`'s, to count its requests; `environment` is laid over the sandbox's. A job's
-    containers are not the agent's: stop them yourself.
+    containers are not the agent's: stop them yourself. `on_kubernetes` adds what its runner there imports.
     """
-    folder = interop_venv.home()
-    interop_venv.make(folder)
+    lock = interop_venv.KUBERNETES_LOCK if on_kubernetes else interop_venv.LOCK
+    folder = interop_venv.home(lock)
+    interop_venv.make(folder, lock)
     sandbox = WandbSandbox(interop_venv.interpreter(folder), base_url, api_key)
     sandbox.env.update(environment or {})
     try:

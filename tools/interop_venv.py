@@ -23,7 +23,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LOCK = Path(__file__).resolve().parents[1] / "tests" / "interop" / "requirements.lock"
+_INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
+LOCK = _INTEROP / "requirements.lock"
+# The same with what the package's Kubernetes runner imports; only a benchmark pays for that.
+KUBERNETES_LOCK = _INTEROP / "kubernetes.lock"
 
 # Both are far above what a slow line needs; they exist so that a dead one ends with an error.
 CREATE_TIMEOUT = 180
@@ -32,10 +35,10 @@ INSTALL_TIMEOUT = 1200
 _MARKER = "complete"
 
 
-def home() -> Path:
+def home(lock: Path = LOCK) -> Path:
     """The environment's folder, whether or not it is there."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    key = hashlib.sha256(LOCK.read_bytes())
+    key = hashlib.sha256(lock.read_bytes())
     key.update(f"{sys.implementation.cache_tag} {sys.platform} {platform.machine()}".encode())
     return cache / "launch-agent" / f"interop-{key.hexdigest()[:16]}"
 
@@ -49,7 +52,7 @@ def is_complete(folder: Path) -> bool:
     return (folder / _MARKER).is_file() and interpreter(folder).exists()
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, lock: Path = LOCK) -> None:
     """Make the environment where it is missing. Raises subprocess.SubprocessError where pip or venv fails."""
     if is_complete(folder):
         return
@@ -60,7 +63,7 @@ def make(folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=CREATE_TIMEOUT)
         install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         subprocess.run(
-            [str(interpreter(folder)), *install, "--require-hashes", "--requirement", str(LOCK)],
+            [str(interpreter(folder)), *install, "--require-hashes", "--requirement", str(lock)],
             check=True,
             timeout=INSTALL_TIMEOUT,
         )

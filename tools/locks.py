@@ -35,6 +35,7 @@ LOCKS = (
     Lock(path="requirements/dev.lock", extras=("dev",), inputs=("requirements/build.in",)),
     Lock(path="requirements/go.lock", inputs=("requirements/go.in",)),
     Lock(path="tests/interop/requirements.lock", inputs=("tests/interop/requirements.txt",)),
+    Lock(path="tests/interop/kubernetes.lock", inputs=("tests/interop/kubernetes.txt",)),
 )
 
 
