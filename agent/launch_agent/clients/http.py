@@ -61,8 +61,8 @@ class NoAnswer(Exception):
 class HttpSettings:
     """How the world is reached. Times are seconds; `environment` holds the proxy and CA variables.
 
-    `tls` makes the context of encrypted connections in place of the usual one; `server_name` is the name that
-    the server's certificate must hold, where it is not the host's.
+    So many `connections` to a host are kept. `tls` makes the context of encrypted ones in place of the usual
+    one; `server_name` is the name that the server's certificate must hold, where it is not the host's.
     """
 
     user_agent: str = f"launch-agent/{__version__}"
@@ -71,6 +71,7 @@ class HttpSettings:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: Callable[[], ssl.SSLContext] | None = None
     server_name: str = ""
+    connections: int = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +338,7 @@ class HttpClient:
             return self._managers[key]
 
     def _new_manager(self, proxy: str, *, encrypted: bool) -> urllib3.PoolManager:
-        options: dict[str, Any] = {"num_pools": 8, "maxsize": 16}
+        options: dict[str, Any] = {"num_pools": 8, "maxsize": self._settings.connections}
         if encrypted:  # loading certificates costs time and memory that plain HTTP need not pay
             options["ssl_context"] = self._tls()
             options["server_hostname"] = self._settings.server_name or None

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -164,7 +165,6 @@ def test_a_change_of_another_object_is_a_conflict(api: KubeApi, maps: Resource, 
     api.delete(maps, namespace, "a", uid=kept["metadata"]["uid"])
 
 
-@pytest.mark.req("K8S-2")
 def test_a_dry_run_judges_and_makes_nothing(api: KubeApi, namespace: str) -> None:
     jobs = api.resource("batch/v1", "Job")
     assert api.create(jobs, namespace, _job("a"), dry_run=True)["metadata"]["uid"]
@@ -223,6 +223,41 @@ def test_a_watch_tells_what_happens(api: KubeApi, maps: Resource, namespace: str
         Change.MODIFIED,
         Change.DELETED,
     ]
+
+
+def test_a_log_is_read(api: KubeApi, fake_namespace: str) -> None:
+    pods = api.resource("v1", "Pod")
+    api.create(pods, fake_namespace, _pod("a"))
+
+    def read(**more: Any) -> str:
+        try:
+            return api.log(fake_namespace, "a", container="main", **more)
+        except Invalid:  # it has not begun
+            return ""
+
+    whole = eventually(read, within=60, every=0.2)
+    lines = whole.splitlines()
+    assert len(lines) > 10
+    assert read(tail=3).splitlines() == lines[-3:]
+    assert read(tail=0) == ""
+    assert read(longest=20) == whole[-20:]
+    for name, container in (("b", "main"), ("a", "none")):
+        with pytest.raises((NotFound, Invalid)):
+            api.log(fake_namespace, name, container=container)
+
+
+def _pod(name: str) -> dict[str, Any]:
+    spec = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example.org/none"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def test_many_threads_share_a_client(
+    api: KubeApi, maps: Resource, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ThreadPoolExecutor(40) as pool:
+        made = list(pool.map(lambda number: api.create(maps, namespace, _map(f"m{number}")), range(200)))
+    assert len({each["metadata"]["uid"] for each in made}) == 200
+    assert not caplog.records  # no pool that was too small
 
 
 def test_rights_are_asked_for(api: KubeApi, cluster: Cluster, access: Access, namespace: str) -> None:

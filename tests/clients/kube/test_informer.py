@@ -207,6 +207,14 @@ def test_a_version_that_is_gone_means_a_list(
     assert gate.count("limit=") == times + 1
 
 
+def test_a_busy_server_is_not_asked_for_a_list(gate: ApiGate, informer: Make) -> None:
+    gate.answer(_WATCH, refusal(429, "TooManyRequests"), times=2)
+    found = informer()
+    eventually(lambda: gate.count("watch=true") > 2, within=30)
+    assert gate.count("limit=") == 1
+    eventually(lambda: found.error is None, within=30)
+
+
 def test_a_list_that_is_gone_half_way_is_begun_again(
     api: KubeApi, maps: Resource, namespace: str, gate: ApiGate, informer: Make
 ) -> None:

@@ -170,6 +170,29 @@ def test_fresh_credentials_are_tried_once(maps: Resource) -> None:
         api.close()
 
 
+def test_a_watch_takes_fresh_credentials_too(maps: Resource) -> None:
+    def answer(request: Request) -> Reply:
+        if request.headers["authorization"] == "new":
+            return Reply(body=b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "7"}}}\n')
+        return Reply.of({"kind": "Status"}, status=401)
+
+    with Loopback(answer) as server:
+        access = Access(
+            url=server.url, credentials=lambda fresh: {"Authorization": "new" if fresh else "old"}
+        )
+        api = KubeApi(access, qps=99, burst=9, timeout=5)
+        with api.watch(maps, "default", version="1", lasting=3, silence=5) as events:
+            assert [event.version for event in events] == ["7"]
+        api.close()
+
+
+def test_a_log_is_asked_for_again(gate: ApiGate, gated: KubeApi) -> None:
+    gate.answer(b"GET .*/log", _DOWN)
+    gate.answer(b"GET .*/log", None)
+    gate.answer(b"GET .*/log", reply(200, "ä last line".encode(), {"Content-Type": "text/plain"}))
+    assert gated.log("default", "a") == "ä last line"
+
+
 def test_credentials_that_cannot_be_had_are_no_crash(maps: Resource) -> None:
     def credentials(fresh: bool) -> dict[str, str]:
         raise ConfigError("the token cannot be read", hint="mount it")

@@ -29,9 +29,12 @@ from launch_agent.errors import ConfigError
 
 T = TypeVar("T")
 
+_THROTTLED = "Throttled"
 _ATTEMPTS = 6
 # Seconds: the first pause, the longest, and the longest that a server's wish holds back everybody else.
 _BASE, _CAP, _LONGEST_HOLD = 0.2, 5.0, 10.0
+# As many threads may create, read logs and sweep at once; one connection more is made and thrown away.
+_CONNECTIONS = 64
 _LARGEST_REFUSAL = 1024 * 1024
 # Shorter words are found in any sentence.
 _SHORTEST_HIDDEN = 4
@@ -96,6 +99,7 @@ class Channel:
                 environment=access.environment,
                 tls=access.tls,
                 server_name=access.server_name,
+                connections=_CONNECTIONS,
             )
         )
 
@@ -131,7 +135,7 @@ class Channel:
             try:
                 return once()
             except Unavailable as error:
-                if error.acted and not call.repeatable:
+                if (error.acted and not call.repeatable) or error.reason == _THROTTLED:
                     raise
                 pause = self._pause(error, attempt)
                 if attempt >= _ATTEMPTS or self._clock() + pause > start + self.patience:
@@ -240,6 +244,7 @@ class Channel:
         except TooBusy as error:
             raise Unavailable(
                 f"too many requests are waiting for their turn (it would have come in {error.wait:.0f} s)",
+                reason=_THROTTLED,
                 action=call.action,
                 hint="runner.kubernetes.qps says how often the API server may be asked",
                 retryable=True,

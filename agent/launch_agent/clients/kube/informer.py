@@ -21,6 +21,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
 from launch_agent.clients.kube.api import KubeApi
@@ -44,7 +45,7 @@ _MARGIN = 0.75
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 # What events can lose (an API server that was restored from a backup) is found by a list now and then.
 _LIST_EVERY = 1800.0
-_PAGE = 250
+_PAGE = 100
 # Refusals that somebody has to act on; they are told once.
 _REFUSED = (Forbidden, Unauthorized, NotFound)
 
@@ -256,8 +257,10 @@ class Informer(Generic[T]):
             _log.debug("%s cannot be followed: %s", self.name, error.message)
         self.error = error
         self._failures += 1
-        # What happened meanwhile is told by a list, whatever the server remembers.
-        self._version = ""
+        if error.status != HTTPStatus.TOO_MANY_REQUESTS:
+            # What happened meanwhile is told by a list, whatever the server remembers. One that is busy has
+            # lost nothing, and a list is the last thing that it needs.
+            self._version = ""
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 20))
         pause = pause * (0.5 + 0.5 * self._jitter())
         asked = error.details.retry_after if isinstance(error, Unavailable) else 0.0
