@@ -6,6 +6,9 @@ import json
 import subprocess
 from pathlib import Path
 
+NODE = "real"
+"""The name of the node whose kubelet gets a key."""
+
 
 def make_keys(folder: Path, url: str) -> None:
     """An authority, what it signs, the key pair of service account tokens, and the kubeconfigs."""
@@ -27,28 +30,29 @@ def make_keys(folder: Path, url: str) -> None:
     signed("admin", "/O=system:masters/CN=admin")
     signed("manager", "/CN=system:kube-controller-manager")
     signed("scheduler", "/CN=system:kube-scheduler")
+    signed("kubelet", f"/O=system:nodes/CN=system:node:{NODE}")
+    signed("proxy", "/CN=system:kube-proxy")
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "sa.key")
     openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
     for user in ("admin", "manager", "scheduler"):
-        (folder / f"{user}.kubeconfig").write_text(_kubeconfig(folder, url, user))
+        write_kubeconfig(folder, user, url, folder)
 
 
 def _new_key(name: str) -> list[str]:
     return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
 
 
-def _kubeconfig(folder: Path, url: str, user: str) -> str:
-    """JSON, which is YAML."""
-    account = {"client-certificate": f"{folder}/{user}.crt", "client-key": f"{folder}/{user}.key"}
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {"name": "tests", "cluster": {"server": url, "certificate-authority": f"{folder}/ca.crt"}}
-            ],
-            "users": [{"name": user, "user": account}],
-            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user}}],
-            "current-context": "tests",
-        }
-    )
+def write_kubeconfig(keys: Path, user: str, url: str, into: Path) -> None:
+    """`USER.kubeconfig` in the folder `into`, for an address at which the API server is reached."""
+    account = {"client-certificate": f"{keys}/{user}.crt", "client-key": f"{keys}/{user}.key"}
+    # Whatever the address, the server's certificate holds this name.
+    server = {"server": url, "certificate-authority": f"{keys}/ca.crt", "tls-server-name": "localhost"}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "tests", "cluster": server}],
+        "users": [{"name": user, "user": account}],
+        "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user}}],
+        "current-context": "tests",
+    }
+    (into / f"{user}.kubeconfig").write_text(json.dumps(config))  # JSON is YAML

@@ -31,7 +31,7 @@ from typing import Any
 import urllib3
 import yaml
 
-from tests.fakes import fake_node
+from tests.fakes import fake_node, real_node
 from tests.fakes.cluster_keys import make_keys
 from tests.fakes.detached import last_words, pid_of, spawn, stop, was_started
 from tests.fakes.docker_engine import locked
@@ -348,6 +348,7 @@ def _free_ports(*names: str) -> dict[str, int]:
 
 def _stop_processes(folder: Path) -> None:
     """End them in the order in which nobody misses another, and those that do not go by force."""
+    real_node.stop(folder)
     for name in (_KWOK, *reversed(_PROGRAMS)):
         stop(folder, name)
 

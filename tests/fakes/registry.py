@@ -26,18 +26,19 @@ class NoRegistry(Exception):
 def registry(
     folder: Path,
     *,
+    host: str = "127.0.0.1",
     private: bool = False,
     tls: Certificate | None = None,
     tokens: TokenServer | None = None,
 ) -> Iterator[str]:
-    """`127.0.0.1:port` of a registry that keeps its blobs in `folder`. Docker takes a registry on a loopback
+    """`host:port` of a registry that keeps its blobs in `folder`. Docker takes a registry on a loopback
     address without TLS. Raises NoRegistry where the program is not installed."""
     program = shutil.which("docker-registry")
     if program is None:
         raise NoRegistry("docker-registry is not installed (`make system`)")
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.bind((host, 0))
+        address = f"{host}:{probe.getsockname()[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yml").write_text(_config(folder, address, private, tls, tokens))
     with (folder / "log").open("wb") as log:
