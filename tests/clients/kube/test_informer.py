@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import socket
 import threading
 import time
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from launch_agent.clients.kube.access import Access
+from launch_agent.clients.kube.access import Access, context
 from launch_agent.clients.kube.api import KubeApi, Object, Resource
 from launch_agent.clients.kube.errors import Forbidden
 from launch_agent.clients.kube.informer import Informer
 from tests.fakes.api_gate import ApiGate, refusal
+from tests.fakes.control_plane import Cluster
 from tests.fakes.eventually import eventually
 from tests.fakes.loopback import Loopback, Raw, Reply, Request
 
@@ -282,6 +284,90 @@ def test_a_refusal_is_no_busy_loop(gated: KubeApi, maps: Resource, gate: ApiGate
     assert pauses[-1] == 60
     assert gate.count("GET .*/configmaps") == 12
     found.stop()
+
+
+def test_a_role_that_shrinks_and_grows_again(
+    api: KubeApi, cluster: Cluster, maps: Resource, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    version = "rbac.authorization.k8s.io/v1"
+    roles, bindings = api.resource(version, "Role"), api.resource(version, "RoleBinding")
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}
+    role = {"apiVersion": version, "kind": "Role", "metadata": {"name": "watcher"}, "rules": [rule]}
+    binding = {
+        "apiVersion": version,
+        "kind": "RoleBinding",
+        "metadata": {"name": "watcher"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "watcher"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+    }
+    api.create(roles, namespace, role)
+    api.create(bindings, namespace, binding)
+    bearer = {"Authorization": f"Bearer {cluster.kube.token(namespace, 'default')}"}
+    access = Access(
+        url=cluster.kube.url,
+        credentials=lambda fresh: bearer,
+        tls=lambda: context(cluster.folder / "ca.crt"),
+    )
+    client = KubeApi(access, qps=99, burst=99, timeout=10, patience=5)
+    found: Informer[str] = Informer(client, maps, namespace, _SELECTOR, keep=_kept, silence=2)
+    found.start()
+    try:
+        assert found.wait_synced(60)
+        api.patch(roles, namespace, "watcher", {"rules": []})
+        eventually(lambda: isinstance(found.error, Forbidden), within=60)
+        api.create(maps, namespace, _map("a"))
+        assert found.items() == []
+        api.patch(roles, namespace, "watcher", {"rules": [rule]})
+        eventually(lambda: found.items() == ["a:"], within=90)
+        told = [each.getMessage() for each in caplog.records if each.name.endswith("kube.informer")]
+        assert len(told) == 2
+        assert "cannot be followed" in told[0]
+        assert "forbidden" in told[0]
+        assert "answers again" in told[1]
+    finally:
+        found.stop()
+        client.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_it_ends_up_right(
+    api: KubeApi, maps: Resource, namespace: str, gate: ApiGate, informer: Make, seed: int
+) -> None:
+    """Changes and faults in any order: the copy becomes what the server has, and each difference is told."""
+    chance = random.Random(seed)
+    heard = _Heard()
+    found = informer(changed=heard, silence=3, jitter=lambda: 0.0)
+
+    def change() -> None:
+        name = f"m{chance.randrange(6)}"
+        if api.find(maps, namespace, name) is None:
+            api.create(maps, namespace, _map(name))
+        elif chance.random() < 0.5:
+            api.patch(maps, namespace, name, {"data": {"x": str(chance.random())}})
+        else:
+            api.delete(maps, namespace, name)
+
+    faults: list[Callable[[], None]] = [
+        gate.cut,
+        gate.freeze,
+        lambda: gate.answer(_WATCH, refusal(410, "Expired")),
+        lambda: gate.answer(_WATCH, None),
+        lambda: gate.answer(_LIST, refusal(500, "InternalError")),
+        lambda: gate.answer(_LIST, refusal(410, "Expired")),
+        gate.heal,
+    ]
+    for _ in range(40):
+        (change if chance.random() < 0.6 else chance.choice(faults))()
+    gate.cut()
+    gate.heal()
+
+    def right() -> bool:
+        kept = sorted(map(_kept, api.each(maps, namespace, labels=_SELECTOR)))
+        return sorted(found.items()) == kept and found.error is None
+
+    eventually(right, within=60)
+    assert {each.partition(":")[0] for each in found.items()} <= set(heard.keys)
 
 
 def test_stopping_does_not_wait_for_news(gate: ApiGate, informer: Make) -> None:
