@@ -7,9 +7,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from launch_agent.clients.kube.access import Access
 from launch_agent.clients.kube.api import KubeApi, Patch, Propagation, Resource
@@ -22,6 +28,7 @@ from launch_agent.clients.kube.errors import (
     UnknownKind,
 )
 from launch_agent.clients.kube.objects import Change, version_of
+from launch_agent.clients.kube.requests import request
 from tests.fakes.control_plane import Cluster
 from tests.fakes.eventually import eventually
 
@@ -344,7 +351,41 @@ def test_a_version_is_read(api: KubeApi, cluster: Cluster) -> None:
     assert version_of({}) == version_of({"metadata": None}) == ""
 
 
-@pytest.mark.parametrize("name", ["a/b", "../a", "a?b", "a b", "ä"])
+@pytest.mark.parametrize("name", ["a/b", "../a", "..", ".", "", "a?b", "a b", "ä", "%2e%2e"])
 def test_a_name_stays_a_name(api: KubeApi, maps: Resource, namespace: str, name: str) -> None:
-    with pytest.raises((NotFound, Invalid)):
-        api.get(maps, namespace, name)
+    """`..` would be the namespace, and no name at all would be every object in it."""
+    kept = api.create(maps, namespace, _map("a"))["metadata"]["uid"]
+    for ask in (api.get, api.delete, partial(_patch, api)):
+        with pytest.raises((NotFound, Invalid)):
+            ask(maps, namespace, name)
+        if name:
+            with pytest.raises((NotFound, Invalid)):
+                ask(maps, name, "a")
+    assert api.get(maps, namespace, "a")["metadata"]["uid"] == kept
+    namespaces = api.resource("v1", "Namespace")
+    assert "deletionTimestamp" not in api.get(namespaces, "", namespace)["metadata"]
+
+
+def _patch(api: KubeApi, resource: Resource, namespace: str, name: str) -> None:
+    api.patch(resource, namespace, name, {"data": {"x": "1"}})
+
+
+@given(st.text(), st.text(min_size=1))
+def test_a_path_has_the_parts_that_it_was_made_of(namespace: str, name: str) -> None:
+    pods = Resource(group="", version="v1", plural="pods", kind="Pod", namespaced=True)
+    try:
+        path = request("GET", pods, namespace, name, does="read").path
+    except Invalid:
+        assert {namespace, name} & {".", ".."} or "/" in namespace + name
+        return
+    expected = ["", "api", "v1", *(["namespaces", namespace] if namespace else []), "pods", name]
+    # What urllib3 makes of a path before it is sent is what counts.
+    sent = parse_url(f"https://host{path}").path
+    assert sent is not None
+    assert [unquote(part) for part in sent.split("/")] == expected
+
+
+@pytest.mark.parametrize("bad", [float("nan"), datetime(2026, 1, 1, tzinfo=UTC), {1, 2}, b"x"])
+def test_what_is_no_json_is_invalid(api: KubeApi, maps: Resource, namespace: str, bad: Any) -> None:
+    with pytest.raises(Invalid, match="JSON"):
+        api.create(maps, namespace, {**_map("a"), "data": {"x": bad}})

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
 from launch_agent.clients.kube import review
 from launch_agent.clients.kube.access import Access
@@ -23,7 +22,7 @@ from launch_agent.clients.kube.channel import Call, Channel
 from launch_agent.clients.kube.discovery import Discovery
 from launch_agent.clients.kube.errors import Gone, NotFound
 from launch_agent.clients.kube.objects import Event, Object, Page, Patch, Propagation, Resource
-from launch_agent.clients.kube.requests import MANAGER, page_of, request, writing
+from launch_agent.clients.kube.requests import MANAGER, page_of, request, request_for, segment, writing
 from launch_agent.clients.kube.throttle import Throttle
 from launch_agent.clients.kube.watch import events
 
@@ -74,7 +73,7 @@ class KubeApi:
         return self._discovery.all(self._channel)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        return self._object(request("GET", resource, namespace, name, does="read"))
+        return self._object(request_for("GET", resource, namespace, name, does="read"))
 
     def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, None where there is none."""
@@ -179,7 +178,7 @@ class KubeApi:
         name = str(manifest["metadata"]["name"])
         query = writing(dry_run=dry_run, strict=strict)
         query |= {"fieldManager": manager, "force": "true" if force else ""}
-        call = request(
+        call = request_for(
             "PATCH",
             resource,
             namespace,
@@ -205,7 +204,7 @@ class KubeApi:
     ) -> Object:
         """Change an object, or with `part` its `status` or `scale`. A `metadata.uid` or `resourceVersion` in
         a merge makes it a Conflict where the object is another by now."""
-        call = request(
+        call = request_for(
             "PATCH",
             resource,
             namespace,
@@ -232,7 +231,7 @@ class KubeApi:
         """Put an object in the place of what it was. One that holds a `resourceVersion` replaces only that;
         it is not tried again then, since the second try would find the first in its way."""
         meta = manifest["metadata"]
-        call = request(
+        call = request_for(
             "PUT",
             resource,
             namespace,
@@ -265,7 +264,7 @@ class KubeApi:
         if uid:
             options["preconditions"] = {"uid": uid}
         query = {"dryRun": "All"} if dry_run else {}
-        call = request("DELETE", resource, namespace, name, does="delete", query=query, body=options)
+        call = request_for("DELETE", resource, namespace, name, does="delete", query=query, body=options)
         self._channel.send(call)
 
     @contextmanager
@@ -315,8 +314,8 @@ class KubeApi:
             "tailLines": "" if tail is None else str(max(0, tail)),
             "previous": "true" if previous else "",
         }
-        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/log"
         action = f"read the log of pod {namespace}/{pod}"
+        path = f"/api/v1/namespaces/{segment(namespace, action)}/pods/{segment(pod, action)}/log"
         call = Call(method="GET", path=path, query=query, action=action, accept="*/*")
         kept = self._channel.persist(call, lambda: self._end_of(call, longest))
         return kept.decode("utf-8", "replace")

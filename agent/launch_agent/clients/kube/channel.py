@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from launch_agent.clients.http import HttpClient, HttpSettings, NoAnswer, Response, Stream
 from launch_agent.clients.kube.access import Access
-from launch_agent.clients.kube.errors import KubeError, Unauthorized, Unavailable, of_answer
+from launch_agent.clients.kube.errors import Invalid, KubeError, Unauthorized, Unavailable, of_answer
 from launch_agent.clients.kube.tally import Tally
 from launch_agent.clients.kube.throttle import Throttle, TooBusy
 from launch_agent.errors import ConfigError
@@ -208,8 +208,8 @@ class Channel:
         raise self._refused(call, stream.whole(_LARGEST_REFUSAL))
 
     def _try(self, call: Call, *, fresh: bool) -> Response:
+        body = _written(call)
         self._turn(call)
-        body = None if call.body is None else json.dumps(call.body).encode()
         began, code = self._clock(), "none"
         try:
             answer = self._http.request(
@@ -275,6 +275,16 @@ class Channel:
     def _no_access(self, call: Call, error: ConfigError) -> KubeError:
         # A token's file that is being replaced, a plugin that fails: another time it may work.
         return Unavailable(error.message, action=call.action, hint=error.hint, retryable=True)
+
+
+def _written(call: Call) -> bytes | None:
+    if call.body is None:
+        return None
+    try:
+        return json.dumps(call.body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # Such as the dates that YAML has.
+        raise Invalid(f"it cannot be written as JSON: {error}", action=call.action) from error
 
 
 def secret_texts(manifest: Any) -> Collection[str]:

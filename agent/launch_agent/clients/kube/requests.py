@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from launch_agent.clients.kube.channel import Call, secret_texts
+from launch_agent.clients.kube.errors import Invalid
 from launch_agent.clients.kube.objects import Object, Page, Resource
 
 MANAGER = "launch-agent"
@@ -27,20 +28,41 @@ def request(
     named: str = "",
 ) -> Call:
     """A request about an object, or about all of its kind where `name` is empty. `does` is the verb for
-    messages, `named` the name for them where it is in the body; `again` is whether twice is once."""
-    scope = f"/namespaces/{quote(namespace, safe='')}" if resource.namespaced and namespace else ""
-    path = f"{resource.root}{scope}/{resource.plural}"
-    path += "".join(f"/{quote(each, safe='')}" for each in (name, part) if each)
+    messages, `named` the name for them where it is in the body; `again` is whether twice is once.
+
+    Raises Invalid where a name is none: `..` would be a request about something else.
+    """
+    action = f"{does} {_what(resource, namespace, name or named)}"
+    path = [resource.root]
+    if resource.namespaced and namespace:
+        path += ["namespaces", segment(namespace, action)]
+    path += [resource.plural, *(segment(each, action) for each in (name, part) if each)]
     return Call(
         method=method,
-        path=path,
-        action=f"{does} {_what(resource, namespace, name or named)}",
+        path="/".join(path),
+        action=action,
         query=query,
         body=body,
         content=content,
         repeatable=again,
         hidden=secret_texts(body),
     )
+
+
+def request_for(
+    method: str, resource: Resource, namespace: str, name: str, *, does: str, **more: Any
+) -> Call:
+    """A request about one object. Without its name it would be one about all of its kind."""
+    if not name:
+        segment(name, f"{does} one of {_what(resource, namespace, '')}")
+    return request(method, resource, namespace, name, does=does, **more)
+
+
+def segment(text: str, action: str) -> str:
+    """A name as a part of a path."""
+    if text in ("", ".", "..") or "/" in text:
+        raise Invalid(f"{text!r} is no name", action=action, reason="Invalid")
+    return quote(text, safe="")
 
 
 def writing(*, dry_run: bool, strict: bool) -> dict[str, str]:
