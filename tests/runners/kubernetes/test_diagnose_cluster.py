@@ -6,12 +6,15 @@ real node.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from launch_agent.runners.kubernetes import facts
+from launch_agent.runners.kubernetes.diagnose import explain
+from launch_agent.runners.kubernetes.status import status_of
 from launch_agent.spec.model import RunState
 from tests.fakes.control_plane import Cluster
 from tests.fakes.eventually import eventually
@@ -184,3 +187,35 @@ def test_what_keeps_a_container_waiting(
 ) -> None:
     start(kwok_cluster.kube, fake_namespace, plays=ends_with(end, message=message))
     await_reason(kwok_cluster.kube, fake_namespace, reason)
+
+
+def test_a_pod_whose_node_is_lost_holds_its_job_and_not_its_run(
+    kwok_cluster: Cluster, fake_namespace: str
+) -> None:
+    """The Job's controller waits for the pod (FailureTarget) as long as the node is away."""
+    kube, last = kwok_cluster.kube, dict[str, facts.PodFacts]()
+    start(
+        kube,
+        fake_namespace,
+        plays=ends_with(PodEnd.NODE_LOST),
+        pod={"terminationGracePeriodSeconds": 1},
+    )
+
+    def is_lost() -> str:
+        read(kube, fake_namespace, last)
+        return next((one.name for one in last.values() if one.reason == "NodeLost"), "")
+
+    name = eventually(is_lost, within=SECONDS, every=0.1, what="the node is lost")
+    kube.delete("v1", "Pod", fake_namespace, name)
+
+    def waits() -> bool:
+        found = kube.get("batch/v1", "Job", fake_namespace, "train")
+        assert found is not None
+        return bool(facts.workload(found).condition("FailureTarget"))
+
+    eventually(waits, within=SECONDS, every=0.1, what="the Job waits for its pod")
+    observed, _ = read(kube, fake_namespace, last)
+    assert not observed.state.is_terminal
+    minutes_later = explain(observed, list(last.values()), [], time.time() + 120)
+    run = status_of(observed, minutes_later)
+    assert (run.state, run.reason) == (RunState.PREEMPTED, "Evicted")

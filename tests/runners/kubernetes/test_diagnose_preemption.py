@@ -147,3 +147,32 @@ def test_a_run_that_ended_well_although_it_was_to_be_evicted_ended_well() -> Non
     taken = pod(status("main", terminated(0, "Completed")), phase="Succeeded",
                 conditions=[target("EvictionByEvictionAPI")])  # fmt: skip
     assert end(done, taken).state is RunState.FINISHED
+
+
+def lost_node(**more: Any) -> objects.Object:
+    """As the node controller leaves a pod whose node does not answer: it stays as it was."""
+    return pod(status("main", running()), phase="Running", reason="NodeLost", **more)
+
+
+@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.STOPPING])
+def test_a_pod_on_a_lost_node_is_given_up_a_minute_after_it_should_have_gone(state: RunState) -> None:
+    """Its Job waits for it (FailureTarget) for as long as the node is away, and so would the run."""
+    observed = Observed(state=state, kind="Job")
+    taken = target("DeletionByTaintManager", at=-60)
+    late = lost_node(conditions=[taken], deleted=-60, grace=30)
+    run = end(observed, late)
+    assert (run.state, run.reason) == (RunState.PREEMPTED, "Evicted")
+    assert end(observed, lost_node(conditions=[taken], deleted=20, grace=30)).state is state
+    assert end(observed, lost_node(conditions=[taken], deleted=-60, grace=600)).state is state
+
+
+def test_a_pod_that_cannot_be_deleted_ends_nothing_beside_one_that_runs() -> None:
+    again = pod(status("main", running()), phase="Running", name="b")
+    run = end(Observed(state=RunState.RUNNING, kind="Job"), lost_node(deleted=-60, name="a"), again)
+    assert (run.state, run.reason) == (RunState.RUNNING, "NodeLost")
+
+
+def test_a_pod_that_was_deleted_by_hand_on_a_node_that_is_away_was_not_preempted() -> None:
+    stuck = pod(status("main", running()), phase="Running", deleted=-60)
+    run = end(Observed(state=RunState.RUNNING, kind="Job"), stuck)
+    assert (run.state, run.reason) == (RunState.FAILED, "PodDeleted")

@@ -10,6 +10,9 @@
 
 What runs is never ended by a diagnosis: then it is a warning. And what the platform took away is PREEMPTED,
 unless the run itself had failed first.
+
+A pod whose node is lost stays for ever in what it did last, and its Job waits for it: once it is overdue, it
+counts as gone.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from launch_agent.runners.kubernetes.facts import EventFacts, PodFacts
 from launch_agent.runners.kubernetes.status.model import Diagnosis, Observed
 from launch_agent.spec.model import RunState
 
+# Seconds after its grace period within which every kubelet that works has ended a pod.
+_OVERDUE = 60.0
 # Reasons that may follow one another while the trouble is the same, for `since`. Others stand for themselves.
 _FAMILIES = {
     "ImageDenied": "image",
@@ -55,13 +60,15 @@ def explain(
     the run's object, what it owns, and its pods; both may be incomplete. `now` is seconds since the epoch.
     `earlier` is what the last call for this run returned: it tells since when something is so.
     """
-    if observed.held or observed.state in (RunState.FINISHED, RunState.STOPPED, RunState.STOPPING):
+    if observed.held or observed.state in (RunState.FINISHED, RunState.STOPPED):
         return None
     if observed.state.is_terminal:
         found = _end(observed, pods, events, now)
         return _weighed(found, now, earlier, may_end=False) if found else None
+    if lost := _overdue(pods, now):
+        return _weighed(lost, now, earlier, may_end=True)
     troubles = list(_troubles(pods, events))
-    if not troubles:
+    if not troubles or observed.state is RunState.STOPPING:
         return None
     runs = any(pod.is_running for pod in pods)
     return _weighed(min(troubles, key=lambda one: one.patience), now, earlier, may_end=not runs)
@@ -84,6 +91,15 @@ def _weighed(found: Finding, now: float, earlier: Diagnosis | None, *, may_end: 
 
 def _family(reason: str) -> str:
     return _FAMILIES.get(reason, reason)
+
+
+def _overdue(pods: Sequence[PodFacts], now: float) -> Finding | None:
+    """That all pods that there are have been deleted, and nobody is there to end them."""
+    there = [pod for pod in pods if not pod.has_ended]
+    if not there or any(pod.due is None or now < pod.due + _OVERDUE for pod in there):
+        return None
+    lost = _last_attempt(there)
+    return replace(lost.finding, patience=0) if lost else None
 
 
 def _troubles(pods: Sequence[PodFacts], events: Sequence[EventFacts]) -> Iterator[Finding]:

@@ -145,7 +145,8 @@ class ContainerFacts:
 class PodFacts:
     """A pod. `reason` and `message` are the pod's own (`Evicted`, `NodeLost`), not a container's. `main` is
     the container that is the run: the one that the annotation names, else the first. `gates` are its
-    scheduling gates, `owner` is (kind, name) of the controller."""
+    scheduling gates, `owner` is (kind, name) of the controller. `deleted` is when somebody deleted it, `due`
+    when its grace period is over."""
 
     namespace: str
     name: str
@@ -158,6 +159,7 @@ class PodFacts:
     created: float | None
     began: float | None
     deleted: float | None
+    due: float | None
     owner: tuple[str, str]
     main: str
     gates: tuple[str, ...]
@@ -248,6 +250,7 @@ def pod(obj: Mapping[str, Any]) -> PodFacts:
         created=moment(obj, "metadata", "creationTimestamp"),
         began=moment(status, "startTime"),
         deleted=_deletion(obj),
+        due=moment(obj, "metadata", "deletionTimestamp"),
         owner=_owner(obj),
         main=main if main in names else next(iter(names), ""),
         gates=tuple(word(gate, "name") for gate in items(obj, "spec", "schedulingGates")),
