@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from launch_agent.clients.http import HttpClient, HttpSettings, NoAnswer, Response
+from launch_agent.clients.kube.access import context
 from launch_agent.errors import ConfigError, LaunchError
 
 # Where the next holder finds what the last one worked on.
@@ -83,7 +84,7 @@ class KubeLease:
         settings = HttpSettings(
             connect_timeout=timeout,
             read_timeout=timeout,
-            environment={"SSL_CERT_FILE": str(account / "ca.crt")},
+            tls=lambda: context(account / "ca.crt"),
         )
         self._http = HttpClient(settings)
 
