@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,8 @@ class BuildContext:
     """A folder to be built. `dockerfile` is its path below `directory`; `digest` (40 hex digits) names the
     content: files with their modes, Dockerfile, arguments and platform. `why` says in a sentence where the
     Dockerfile comes from; `is_generated` that we wrote it. `platform` is `linux/amd64` or the like, empty for
-    the builder's own."""
+    the builder's own. `pack` gives the whole as a tar archive, piece by piece and always the same; who packs
+    the folder by other means gets the same files."""
 
     directory: Path
     dockerfile: str
@@ -22,3 +23,4 @@ class BuildContext:
     build_args: Mapping[str, str] = field(default_factory=dict)
     platform: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    pack: Callable[[], Iterator[bytes]] | None = field(default=None, repr=False, compare=False)
