@@ -75,9 +75,10 @@ bench: $(DEV) ## measure, print, and store in benchmarks/results/
 
 tools: system go-tools ## what the tests use and pip cannot install
 
-go-tools: $(DEV) ## helm, ct and a Kubernetes cluster, built once into the user's cache
+go-tools: $(DEV) ## helm, ct, a Kubernetes cluster, stores of clouds, built once into the user's cache
 	@$(BIN)/python -m tools.go_tools
 	@$(BIN)/python -m tools.custom_resources
+	@$(BIN)/python -m tools.emulators
 
 system: ## Debian's part of it: installed as root on Debian or Ubuntu, named with what is left out elsewhere
 	@sh tools/system.sh

@@ -34,7 +34,8 @@ PLACES = {group: row for row, groups in enumerate(LAYERS) for group in groups}
 # Third-party packages that belong to a kind: who may import them. A name ending in a slash is a folder.
 SDKS: Mapping[str, tuple[str, ...]] = {
     "docker": ("clients/docker_engine.py", "runners/docker/", "builders/docker.py"),
-    "requests": ("clients/docker_engine.py",),  # what the docker SDK raises where the engine does not answer
+    # What the docker and Google SDKs raise where nobody answers.
+    "requests": ("clients/docker_engine.py", "stores/gcs.py"),
     "kubernetes": ("clients/kube/kubeconfig.py",),  # more memory than the rest of an agent
     "boto3": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker/"),
     "botocore": ("environments/aws.py", "stores/s3.py", "registries/ecr.py", "runners/sagemaker/"),

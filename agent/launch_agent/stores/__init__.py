@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from launch_agent.spec.podpatch import PodPatch
+
+
+class Cloud(Protocol):
+    """What a store needs of the environment: the SDK's own credentials, fresh at each call."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def project(self) -> str: ...
+
+    def session(self) -> Any: ...
 
 
 class ContextStore(Protocol):

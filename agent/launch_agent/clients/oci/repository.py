@@ -168,15 +168,12 @@ class Repository:
 
     def fetch_blob(self, descriptor: Descriptor, into: Path) -> None:
         """Write a blob to a file, which is there whole or not at all."""
-        with tempfile.NamedTemporaryFile(dir=into.parent, prefix=f".{into.name}.", delete=False) as part:
-            try:
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}.") as folder:
+            part = Path(folder, "blob")
+            with part.open("wb") as stream:
                 for chunk in self.read_blob(descriptor):
-                    part.write(chunk)
-                part.flush()
-                Path(part.name).replace(into)
-            except BaseException:
-                Path(part.name).unlink(missing_ok=True)
-                raise
+                    stream.write(chunk)
+            part.replace(into)
 
     def push_blob(
         self,
