@@ -31,6 +31,7 @@ RULES = {
     "no-queue": "The file names no queue",
     "not-a-target": "The agent has no rights in a namespace",
     "not-checked": "The file is of a kind that is not checked",
+    "not-usable": "No job can run with this",
     "older-form": "There is a newer way to write this",
     "placeholder": "A placeholder is not filled in",
     "plain-http": "Credentials travel unencrypted",

@@ -112,7 +112,6 @@ def make(
 ) -> AgentConfig:
     """The config from its normal form with all defaults filled in (see `config.load`). `registry` is the
     older block, of which only the keys in `_REGISTRY_OPTIONS` are still of use."""
-    policy = filled["policy"]
     environment = filled["environment"]
     election = filled["leader-election"]
     kind = destination.kind.value if destination else Kind.ECR.value if repository else ""
@@ -156,15 +155,19 @@ def make(
             },
         ),
         runner=filled["runner"],
-        policy=Policy(
-            allow=policy["allow"],
-            secure_mode=filled["secure_mode"],
-            sweep_schedulers=policy["sweep-schedulers"],
-            protected_secrets=tuple(policy["protected-secrets"]),
-            kubernetes=Limits.of(policy["kubernetes"]),
-        ),
+        policy=_policy(filled["policy"], secure_mode=filled["secure_mode"]),
         metrics=Metrics(host=filled["metrics"]["host"], port=filled["metrics"]["port"]),
         log=Log(**{key: filled["log"][key] for key in ("level", "format", "file")}),
+    )
+
+
+def _policy(policy: Mapping[str, Any], *, secure_mode: bool) -> Policy:
+    return Policy(
+        allow=policy["allow"],
+        secure_mode=secure_mode,
+        sweep_schedulers=policy["sweep-schedulers"],
+        protected_secrets=tuple(policy["protected-secrets"]),
+        kubernetes=Limits.of(policy["kubernetes"]),
     )
 
 

@@ -14,6 +14,9 @@ from typing import Any
 from launch_agent.config import schema
 from launch_agent.config.finding import Finding, Path, Severity, dotted, follow
 from launch_agent.spec.docker_keys import canonical
+from launch_agent.spec.kubernetes.defaults import JOB_FIELDS
+from launch_agent.spec.kubernetes.problems import Problem
+from launch_agent.spec.kubernetes.review import review
 from launch_agent.spec.policy import PROTECTED_SECRETS, docker, kubernetes
 from launch_agent.spec.policy.rules import Demand
 
@@ -25,10 +28,6 @@ _MARKS = {
     "kubernetes": frozenset({"apiVersion", "kind", "metadata", "namespace"}),
     "sagemaker": frozenset({"RoleArn", "ResourceConfig", "StoppingCondition", "OutputDataConfig"}),
 }
-# Fields of a Job's spec that are often written one level too deep, below spec.template.
-_JOB_FIELDS = frozenset(
-    {"backoffLimit", "backOffLimit", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "completions"}
-)
 
 
 def resource_of(value: Mapping[str, Any]) -> str:
@@ -130,25 +129,39 @@ def _kubernetes(settings: Mapping[str, Any]) -> list[Finding]:
                 Severity.WARNING,
                 "wrong-level",
                 ("spec", "template", key),
-                f"{key!r} is a field of the Job's spec, not of its pod template, where it has no effect",
-                f"write it at spec.{'backoffLimit' if key == 'backOffLimit' else key}",
+                f"{key!r} is a field of {whose}, not of the pod template; agents read it as one",
+                f"write it at {where}",
             )
             for key in template
-            if key in _JOB_FIELDS
+            for whose, where in _belongs(key)
         ]
-    return found
+    return found + [
+        _problem(each) for each in review(settings) if not _is_template(settings, _parts_of(each.place))
+    ]
+
+
+def _belongs(key: str) -> Iterable[tuple[str, str]]:
+    """Whose field a key is that is often written one level too deep, below spec.template, and its place."""
+    spelt = "backoffLimit" if key == "backOffLimit" else key
+    if spelt in JOB_FIELDS:
+        yield "the Job's spec", f"spec.{spelt}"
+    elif key == "securityContext":
+        yield "containers", "spec.template.spec.containers[0].securityContext"
+
+
+def _problem(problem: Problem) -> Finding:
+    message = f"it {problem.why}; agents refuse every job for that"
+    return _finding(Severity.ERROR, "not-usable", _parts_of(problem.place), message, problem.hint)
+
+
+def _parts_of(place: str) -> Path:
+    return tuple(int(part[1:-1]) if part.startswith("[") else part for part in _PATH_PART.findall(place))
 
 
 def _backoff(spec: Mapping[str, Any], path: Path) -> list[Finding]:
-    """`backOffLimit`, as a widely copied example spells it."""
-    if "backOffLimit" not in spec:
+    """`backOffLimit`, as a widely copied example spells it. A contradiction is an error of its own."""
+    if "backOffLimit" not in spec or spec.get("backoffLimit", spec["backOffLimit"]) != spec["backOffLimit"]:
         return []
-    both = "backoffLimit" in spec and spec["backoffLimit"] != spec["backOffLimit"]
-    if both:
-        message = f"backOffLimit is {spec['backOffLimit']} and backoffLimit {spec['backoffLimit']}"
-        return [
-            _finding(Severity.ERROR, "contradiction", (*path, "backOffLimit"), message, "keep backoffLimit")
-        ]
     message = "'backOffLimit' is an older form; Kubernetes spells it with a small o"
     hint = f"the newer form is {dotted((*path, 'backoffLimit'))}"
     return [_finding(Severity.WARNING, "older-form", (*path, "backOffLimit"), message, hint)]
@@ -166,10 +179,7 @@ def _refusals(resource: str, settings: Mapping[str, Any]) -> list[Finding]:
 
 
 def _refusal(demand: Demand) -> Finding:
-    path = tuple(
-        int(part[1:-1]) if part.startswith("[") else part
-        for part in _PATH_PART.findall(demand.path.removeprefix(f"resource_args.{demand.resource}"))
-    )
+    path = _parts_of(demand.path.removeprefix(f"resource_args.{demand.resource}"))
     switch = demand.values in ((), ("true",))
     opened = "true" if switch else f"[{', '.join(map(repr, demand.values))}]"
     hint = demand.closed or (

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.errors import LaunchError, Refused, SubmitRejected
-from launch_agent.runners.kubernetes.legal import LARGEST
 from launch_agent.runners.kubernetes.manifest import Composition, compose, context_of
 from launch_agent.runners.kubernetes.namespaces import Namespaces
 from launch_agent.runners.kubernetes.secrets_manifest import pull_secret
 from launch_agent.spec import identity as ids
 from launch_agent.spec.kubernetes.defaults import with_defaults
+from launch_agent.spec.kubernetes.legal import LARGEST
 from launch_agent.spec.model import Credentials
 from launch_agent.spec.secret import Secret
 from tests.runners.kubernetes.requests import CREDENTIALS, IDENTITY, IMAGE, request

@@ -12,19 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from launch_agent.runners.kubernetes import container, legal, namespaces, secrets_manifest, services_manifest
+from launch_agent.runners.kubernetes import container, namespaces, secrets_manifest, services_manifest
 from launch_agent.runners.kubernetes.namespaces import Namespaces
 from launch_agent.spec import identity as ids
-from launch_agent.spec.kubernetes import defaults
-from launch_agent.spec.kubernetes.kinds import ENDLESS, SPARK, TRAIN_JOB
+from launch_agent.spec.kubernetes import legal
+from launch_agent.spec.kubernetes.kinds import SPARK, TRAIN_JOB
 from launch_agent.spec.kubernetes.problems import Problems, join
+from launch_agent.spec.kubernetes.review import prepare
 from launch_agent.spec.kubernetes.templates import PodTemplate, metadata_map
 from launch_agent.spec.model import Credentials, RunIdentity, RunRequest
 
 # A name that a queue's configuration gives is one for all its jobs, so it cannot be that of an object.
 REQUESTED_NAME = f"{ids.PREFIX}requested-name"
-# Keys of a queue's configuration that are not the object's. The server sets a status, never its author.
-_OURS = ("namespace", "context", "builder", "status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +64,10 @@ def compose(
     """
     problems = Problems()
     manifest: dict[str, Any] = {"metadata": {}} | copy.deepcopy(dict(request.resource_args))
-    kind = defaults.fill_head(manifest, problems)
-    if kind in ENDLESS:
-        hint = "use a kind that runs to an end, such as a batch/v1 Job"
-        problems.add("kind", f"is {manifest['kind']!r}, which never ends by itself", hint)
     wanted, place = namespaces.asked_for(manifest, problems)
     if (context := manifest.get("context")) is not None and not isinstance(context, str):
         problems.wrong_type("context", "a text", context)
-    for key in _OURS:
-        manifest.pop(key, None)
-    templates = defaults.add(manifest, problems)
-    if not templates:
-        hint = "a queue's configuration has a pod template with containers; {} is enough for a Job"
-        problems.add("spec", "has no containers", hint)
+    kind, templates = prepare(manifest, problems)
     secret_name = secrets_manifest.env_secret_name(request.identity)
     container.fill(manifest, templates, request, secret_name, problems)
     if credentials is not None:

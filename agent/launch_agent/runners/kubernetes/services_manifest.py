@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from launch_agent.runners.kubernetes import legal
 from launch_agent.spec import identity as ids
-from launch_agent.spec.kubernetes import defaults
+from launch_agent.spec.kubernetes import defaults, legal
 from launch_agent.spec.kubernetes.kinds import kind_name
 from launch_agent.spec.kubernetes.problems import SERVICES, Problems, join
 from launch_agent.spec.kubernetes.templates import metadata_map

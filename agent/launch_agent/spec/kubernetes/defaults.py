@@ -25,7 +25,8 @@ BACKOFF_LIMIT = 0
 TTL_SECONDS_AFTER_FINISHED = 60
 RESTART_POLICY = "Never"
 _MISSPELT_BACKOFF = "backOffLimit"
-_JOB_FIELDS = ("backoffLimit", "ttlSecondsAfterFinished")
+# Fields of a Job's spec that are often written below its template.
+JOB_FIELDS = ("backoffLimit", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "completions")
 
 
 def with_defaults(resource_args: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _add_to_job(job: dict[str, Any], place: str, problems: Problems, *, outermos
     template_place = join(spec_place, "template")
     _spell(spec, spec_place, problems)
     _spell(template, template_place, problems)
-    for key in _JOB_FIELDS:
+    for key in JOB_FIELDS:
         _lift(template, spec, key, join(template_place, key), problems)
     if spec.get("backoffLimit") is None:
         spec["backoffLimit"] = BACKOFF_LIMIT

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from launch_agent.errors import SubmitRejected
@@ -13,27 +14,38 @@ SERVICES = "additional_services"
 _MOST_SHOWN = 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """`place` is a path below the manifest, `why` the rest of a sentence that begins with it."""
+
+    place: str
+    why: str
+    hint: str = ""
+
+
 class Problems:
     """A growing list of problems. Readers go on after a problem with an empty value in place of the wrong
     one, so that the next problem is found too."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._hints: list[str] = []
+        # A mapping for its keys: two readers of one place say a thing once.
+        self._found: dict[Problem, None] = {}
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(tuple(self._found))
 
     def add(self, place: str, why: str, hint: str = "") -> None:
-        """`place` is the path below the manifest; `why` the rest of a sentence that begins with it."""
-        self._lines.append(f"{path(place)} {why}")
-        if hint:
-            self._hints.append(hint)
+        self._found[Problem(place=place, why=why, hint=hint)] = None
 
     def check(self) -> None:
         """Raise SubmitRejected where anything was added."""
-        if not self._lines:
+        if not self._found:
             return
-        more = len(self._lines) - _MOST_SHOWN
-        text = "; ".join(self._lines[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-        hint = "; ".join(dict.fromkeys(self._hints[:_MOST_SHOWN]))
+        shown = list(self._found)[:_MOST_SHOWN]
+        more = len(self._found) - len(shown)
+        text = "; ".join(f"{path(each.place)} {each.why}" for each in shown)
+        text += f"; and {more} more" if more else ""
+        hint = "; ".join(dict.fromkeys(each.hint for each in shown if each.hint))
         raise SubmitRejected(f"the Kubernetes manifest cannot be used: {text}", hint=hint)
 
     def section(self, parent: dict[str, Any], key: str, place: str) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""Looks at a queue's configuration as an agent will, before any job: what can be said without a cluster."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from launch_agent.spec.kubernetes import defaults, legal
+from launch_agent.spec.kubernetes.kinds import ENDLESS
+from launch_agent.spec.kubernetes.problems import Problem, Problems
+from launch_agent.spec.kubernetes.templates import PodTemplate
+
+# Keys of a queue's configuration that are not the object's. The server sets a status, never its author.
+NOT_THE_OBJECTS = ("namespace", "context", "builder", "status")
+
+
+def review(resource_args: Mapping[str, Any]) -> list[Problem]:
+    """Everything for which an agent will refuse whatever job comes with this configuration."""
+    problems = Problems()
+    manifest = copy.deepcopy(dict(resource_args))
+    prepare(manifest, problems)
+    legal.check_labels(manifest, "", problems)
+    return list(problems)
+
+
+def prepare(manifest: dict[str, Any], problems: Problems) -> tuple[str, list[PodTemplate]]:
+    """Make a queue's configuration an object of its kind with all defaults, in place. What comes back is its
+    `group/Kind` and its pod templates."""
+    kind = defaults.fill_head(manifest, problems)
+    if kind in ENDLESS:
+        hint = "use a kind that runs to an end, such as a batch/v1 Job"
+        problems.add("kind", f"is {manifest['kind']!r}, which never ends by itself", hint)
+    for key in NOT_THE_OBJECTS:
+        manifest.pop(key, None)
+    templates = defaults.add(manifest, problems)
+    if not templates:
+        hint = "a queue's configuration has a pod template with containers; {} is enough for a Job"
+        problems.add("spec", "has no containers", hint)
+    return kind, templates
