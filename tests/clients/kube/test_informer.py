@@ -234,7 +234,7 @@ def test_a_refusal_is_told_once_and_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    found = informer()
+    found = informer(jitter=lambda: 0.0)
     gate.answer(b"GET .*/configmaps", refusal(403, "Forbidden"), times=0)
     gate.cut()
     eventually(lambda: gate.count("limit=") >= 4, within=60)

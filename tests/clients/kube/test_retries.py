@@ -9,7 +9,7 @@ import pytest
 
 from launch_agent.clients.kube.access import Access
 from launch_agent.clients.kube.api import KubeApi, Patch, Resource
-from launch_agent.clients.kube.errors import Forbidden, Unauthorized, Unavailable
+from launch_agent.clients.kube.errors import Forbidden, Unauthorized, Unavailable, UnknownKind
 from launch_agent.errors import ConfigError
 from tests.fakes.api_gate import ApiGate, refusal, reply
 from tests.fakes.loopback import Loopback, Reply, Request
@@ -138,10 +138,12 @@ def test_what_is_no_kubernetes_is_said_so(maps: Resource) -> None:
         with pytest.raises(Unavailable, match=r"no Kubernetes API \(it sends text/html\)") as caught:
             api.get(maps, "default", "a")
         assert "hunter22" not in str(caught.value)
-        for body in (b"3", b"[]", b'{"items": 3}', b'{"metadata": 3}', b"{}"):
+        for body in (b"3", b"[]", b'{"items": 3}', b'{"metadata": 3}', b"{}", b'{"resources": [3, {}]}'):
             page = Reply(headers={"Content-Type": "application/json"}, body=body)
             with pytest.raises(Unavailable, match="no Kubernetes API"):
                 api.list(maps, "default")
+            with pytest.raises((UnknownKind, Unavailable)):
+                api.resource("batch/v1", "Job")
             assert not api.can("get", maps)
             assert not api.rules("default").rules
         page = Reply.of({"metadata": {}, "items": [3, {}, {"metadata": 3}]})

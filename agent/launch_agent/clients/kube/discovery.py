@@ -66,8 +66,8 @@ class Discovery:
                 namespaced=bool(each.get("namespaced")),
                 verbs=frozenset(each.get("verbs") or ()),
             )
-            for each in listed or ()
-            if "/" not in each["name"]
+            for each in (listed if isinstance(listed, list) else ())
+            if _is_kind(each)
         }
 
     def _unknown(
@@ -75,8 +75,8 @@ class Discovery:
     ) -> UnknownKind:
         try:
             served = sorted(_served(channel))
-        except KubeError:
-            served = []
+        except (KubeError, KeyError, TypeError, AttributeError):
+            served = []  # it is for the hint only
         elsewhere = [version for version, each in served if each == kind]
         versions = sorted({version for version, _ in served})
         if elsewhere:
@@ -98,6 +98,14 @@ class Discovery:
             action=f"look up {kind} in {api_version}",
             hint=hint,
         )
+
+
+def _is_kind(found: Any) -> bool:
+    """Whether an entry is a kind of object, and no subresource."""
+    if not isinstance(found, Mapping):
+        return False
+    kind, name = found.get("kind"), found.get("name")
+    return isinstance(kind, str) and isinstance(name, str) and "/" not in name
 
 
 def _served(channel: Channel) -> Iterator[tuple[str, str]]:
