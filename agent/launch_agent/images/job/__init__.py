@@ -79,8 +79,10 @@ def plan(
     chosen = choice.choose(root, job, named=options.dockerfile)
     path = chosen.path or GENERATED
     tree = _tree(root, path, is_ours=not chosen.path)
-    why = chosen.why
-    if not chosen.path:
+    why, text = chosen.why, ""
+    if chosen.path:
+        text = _read(root, path) or ""
+    else:
         text, needs = _written(tree, job, options)
         added = {**needs.added, GENERATED: text.encode()}
         tree = Tree(root=tree.root, ignores=tree.ignores, kept=tree.kept | set(added), added=added)
@@ -94,6 +96,7 @@ def plan(
         dockerfile=path,
         digest=digest,
         why=why,
+        text=text,
         is_generated=not chosen.path,
         build_args=options.build_args,
         platform=options.platform,
