@@ -9,11 +9,13 @@ Pitfall: the SDK switches the read timeout off for pulls; `Engine.request` puts 
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ import urllib3
 from docker.api.client import APIClient
 from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound, create_api_error_from_http_exception
 from docker.utils import kwargs_from_env
-from requests import RequestException, Response, Timeout
+from requests import HTTPError, RequestException, Response, Timeout
 
 from launch_agent.errors import RunnerError
 
@@ -32,6 +34,8 @@ CALL_TIMEOUT = 60.0
 # A pull is silent while a layer of many gigabytes is unpacked on a slow disk.
 PULL_SILENCE = 300.0
 _KNOCK_TIMEOUT = 5.0
+# Seconds; the SDK takes no timeout for its own.
+_FOREVER = 86_400.0
 # As many calls as launches and status queries make at once; more would open a connection each.
 _CONNECTIONS = 32
 
@@ -50,6 +54,59 @@ class Engine(APIClient):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._silence
         return super().request(*args, **kwargs)
+
+    def build_events(
+        self, archive: Iterable[bytes], params: Mapping[str, str], auth: Mapping[str, Any]
+    ) -> EventStream:
+        """Build from a tar archive; the engine's events.
+
+        The SDK's own `build` cannot be ended from another thread, and wants the archive as a file. `auth`
+        maps registries to credentials, for the images that the Dockerfile begins with. `params` are the query of
+        the engine's `POST /build`.
+        """
+        headers = {"Content-Type": "application/x-tar"}
+        if auth:
+            headers["X-Registry-Config"] = base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
+        # A build is silent while a step runs; who calls this has a clock of its own.
+        response = self.post(
+            f"{self.base_url}/v{self.api_version}/build",
+            data=archive,
+            params=dict(params),
+            headers=headers,
+            stream=True,
+            timeout=_FOREVER,
+        )
+        if response.status_code >= 400:
+            create_api_error_from_http_exception(_http_error(response))
+        return EventStream(response)
+
+
+def _http_error(response: Response) -> HTTPError:
+    try:
+        response.raise_for_status()
+    except HTTPError as error:
+        return error
+    raise AssertionError("only called for an error")
+
+
+class EventStream:
+    """The events of a request under way. Leaving it early makes the engine give the request up."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for line in self._response.iter_lines(chunk_size=None):
+            if line:
+                yield json.loads(line)
+
+    def close(self) -> None:
+        """End the request, under a thread that reads it too: that one meets a broken connection."""
+        raw: Any = self._response.raw
+        with suppress(OSError, AttributeError):
+            # A read in another thread ends by a shutdown only; urllib3 keeps the connection until the end.
+            raw.connection.sock.shutdown(socket.SHUT_RDWR)
+        self._response.close()
 
 
 def connect(host: str = "", *, silence: float = CALL_TIMEOUT) -> Engine:
