@@ -215,6 +215,24 @@ class QueueClientContract:
         started.client.finish(claim, Outcome(state=state))
         assert started.world.state("first", claim.item_id) == "CLAIMED"
 
+    def test_many_ends_are_told_at_once(self, started: Started) -> None:
+        claims = [self.claimed(started) for _ in range(30)]
+        failure = Failure(stage=Stage.RUN, reason="OOMKilled", message="needed more memory")
+        ends = [
+            (
+                claim,
+                Outcome(state=RunState.FAILED, failure=failure)
+                if number % 2
+                else Outcome(state=RunState.FINISHED),
+            )
+            for number, claim in enumerate(claims)
+        ]
+        for _ in range(2):  # reporting twice is harmless
+            assert list(started.client.finish_all(ends)) == [None] * 30
+        states = [started.world.state("first", claim.item_id) for claim in claims]
+        assert states == ["CLAIMED", "FAILED"] * 15
+        assert list(started.client.finish_all([])) == []
+
     def test_a_preempted_job_goes_back_to_its_queue(self, started: Started) -> None:
         """openings L9: what it was, its sweep and its run included; so often, and no more."""
         spec = {**SPEC, "sweep_id": "s1", "name": "trial 7"}

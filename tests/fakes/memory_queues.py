@@ -101,6 +101,17 @@ class MemoryQueues:
         self.leased.pop(claim.item_id, None)
         self.finished.append((claim.item_id, outcome))
 
+    def finish_all(self, ends: Sequence[tuple[RunIdentity, Outcome]]) -> Sequence[QueueError | None]:
+        found: list[QueueError | None] = []
+        for claim, outcome in ends:
+            try:
+                self.finish(claim, outcome)
+            except QueueError as error:
+                found.append(error)
+            else:
+                found.append(None)
+        return found
+
     def requeue(
         self, claim: RunIdentity, spec: Mapping[str, Any] | None, *, most: int, again: bool = False
     ) -> str | None:

@@ -53,6 +53,7 @@ class Agent:
         metrics: Metrics,
         draining: threading.Event,
         fence: Callable[[], None] = lambda: None,
+        freed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -65,6 +66,7 @@ class Agent:
         self._metrics = metrics
         self._draining = draining
         self._fence = fence
+        self._freed = freed
         self._clock = clock
         self._rotation = list(config.queues)
         self._unsettled: list[Ticket] = []
@@ -223,6 +225,8 @@ class Agent:
             self._pipeline.launch(ticket)
         finally:
             self._schedulers.discard(ticket.identity.item_id)
+            # There is room for another launch, even where no run has ended.
+            self._freed()
 
     def _rotate(self, leases: Sequence[Lease]) -> None:
         """Queues that gave something move to the end, so that a full queue does not starve the others."""

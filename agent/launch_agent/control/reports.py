@@ -37,9 +37,15 @@ class _Report:
     otherwise: Failure | None = None
     pause: float = _FIRST_PAUSE
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the end can be told together with others: it has no log and puts nothing back."""
+        failure = self.outcome.failure
+        return self.otherwise is None and not (failure is not None and failure.log)
+
 
 class Reports:
-    """Delivers outcomes one after the other, each retried until the backend takes or refuses it. `put_back`
+    """Delivers outcomes, each retried until the backend takes or refuses it. `put_back`
     gives the job of a preempted run back to its queue, as `control.preemption` does."""
 
     def __init__(
@@ -80,13 +86,13 @@ class Reports:
         """Try every report that is due; returns 0, since `wait_for_news` is what paces the rounds."""
         with self._changed:
             due = [report for report in self._waiting.values() if report.due <= now]
+        plain = [report for report in due if report.is_plain]
+        errors = self._queues.finish_all([(report.identity, report.outcome) for report in plain])
+        for report, error in zip(plain, errors, strict=True):
+            self._settle(report, error, now)
         for report in due:
-            if self._deliver(report, now):
-                with self._changed:
-                    # Another report of the item may have come meanwhile, and is still to be delivered.
-                    if self._waiting.get(report.identity.item_id) is report:
-                        del self._waiting[report.identity.item_id]
-                    self._changed.notify_all()
+            if not report.is_plain:
+                self._settle(report, self._tell(report), now)
         return 0.0
 
     def wait_for_news(self, timeout: float) -> None:
@@ -99,20 +105,19 @@ class Reports:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, timeout)
 
-    def _deliver(self, report: _Report, now: float) -> bool:
+    def _settle(self, report: _Report, error: QueueError | None, now: float) -> None:
+        """Be done with a report, or try it again later."""
         item = report.identity.item_id
-        try:
-            self._tell(report)
-        except (QueueUnavailable, QueueDenied) as error:
+        if error is not None:
+            self._metrics.backend_error("finish", error)
+        if isinstance(error, (QueueUnavailable, QueueDenied)):
             # A key that is not accepted may be renewed: the end of an item is not lost for that.
             asked = getattr(error, "retry_after", 0.0)
             report.due = now + max(asked, random.uniform(report.pause / 2, report.pause))
             report.pause = min(report.pause * 2, _LONGEST_PAUSE)
-            self._metrics.backend_error("finish", error)
             _log.warning("the end of item %s cannot be reported yet: %s", item, error.message)
-            return False
-        except QueueError as error:
-            self._metrics.backend_error("finish", error)
+            return
+        if error is not None:
             _log.error(
                 "the backend refuses the report that item %s %s: %s", item, report.outcome.state, error
             )
@@ -120,32 +125,43 @@ class Reports:
             self._count(report.identity, report.outcome)
         try:
             report.delivered()
-        except LaunchError as error:
-            _log.warning("item %s is reported, but not all of it is cleared away: %s", item, error.message)
-        return True
+        except LaunchError as failed:
+            _log.warning("item %s is reported, but not all of it is cleared away: %s", item, failed.message)
+        with self._changed:
+            # Another report of the item may have come meanwhile, and is still to be delivered.
+            if self._waiting.get(item) is report:
+                del self._waiting[item]
+            self._changed.notify_all()
 
     def _count(self, identity: RunIdentity, outcome: Outcome) -> None:
         reason = outcome.failure.reason if outcome.failure else ""
         self._metrics.job_ended(identity.queue, outcome.state, reason)
 
-    def _tell(self, report: _Report) -> None:
-        """Tell the backend. A report whose job cannot be put back becomes that of a failure, for good."""
-        if report.outcome.state is RunState.PREEMPTED and report.otherwise is not None:
-            failure = report.otherwise
-            try:
-                successor = self._put_back(report.identity)
-            except QueueUnavailable:
-                raise
-            except QueueError as error:
-                hint = f"it was not put back into its queue: {error.message}"
-                failure = replace(failure, hint=f"{hint} ({error.hint})" if error.hint else hint)
-            else:
-                if successor is not None:
-                    item = report.identity.item_id
-                    _log.info(
-                        "item %s was preempted, and goes on as %s", item, successor, extra={"item": item}
-                    )
-                    return
-                failure = replace(failure, hint=_PREEMPTED_TOO_OFTEN)
-            report.outcome = Outcome(state=RunState.FAILED, failure=failure)
-        self._queues.finish(report.identity, report.outcome)
+    def _tell(self, report: _Report) -> QueueError | None:
+        """Tell the backend; the error that this gives. A report whose job cannot be put back becomes that of
+        a failure, for good."""
+        try:
+            if report.otherwise is not None and report.outcome.state is RunState.PREEMPTED:
+                failure = self._put_back_or(report.identity, report.otherwise)
+                if failure is None:
+                    return None
+                report.outcome = Outcome(state=RunState.FAILED, failure=failure)
+            self._queues.finish(report.identity, report.outcome)
+        except QueueError as error:
+            return error
+        return None
+
+    def _put_back_or(self, identity: RunIdentity, otherwise: Failure) -> Failure | None:
+        """Why the job cannot go back to its queue; None where it has. Raises QueueUnavailable."""
+        try:
+            successor = self._put_back(identity)
+        except QueueUnavailable:
+            raise
+        except QueueError as error:
+            hint = f"it was not put back into its queue: {error.message}"
+            return replace(otherwise, hint=f"{hint} ({error.hint})" if error.hint else hint)
+        if successor is None:
+            return replace(otherwise, hint=_PREEMPTED_TOO_OFTEN)
+        item = identity.item_id
+        _log.info("item %s was preempted, and goes on as %s", item, successor, extra={"item": item})
+        return None

@@ -120,6 +120,7 @@ class Process:
             metrics=self.metrics,
             draining=self.draining,
             fence=self.lead.fence,
+            freed=self._wake.set,
         )
 
     def _pipeline(self, journal: Journal) -> Pipeline:

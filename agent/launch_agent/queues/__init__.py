@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from launch_agent.errors import QueueError
 from launch_agent.spec.model import Lease, Notice, Outcome, RunIdentity
 
 
@@ -100,6 +101,11 @@ class QueueClient(Protocol):
     def finish(self, claim: RunIdentity, outcome: Outcome) -> None:
         """Report the end of an item. A failure carries its stage, reason, hint and the end of its log.
         Reporting twice is harmless."""
+        ...
+
+    def finish_all(self, ends: Sequence[tuple[RunIdentity, Outcome]]) -> Sequence[QueueError | None]:
+        """`finish` for many in few requests; for each the error that `finish` would have raised, or None.
+        Logs are not sent: ends that have one go by themselves."""
         ...
 
     def requeue(

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -184,21 +184,24 @@ class WandbQueues:
 
     def finish(self, claim: RunIdentity, outcome: Outcome) -> None:
         """See QueueClient. Ends other than failures are told to servers that take them."""
-        failure = outcome.failure
         files: list[str] = []
-        message, stage = "", ""
-        if failure is not None:
-            message, stage = shorten(str(failure), _LONGEST_MESSAGE), failure.stage.value
-            if failure.log:
-                files = self._files.store(
-                    entity=claim.queue_entity, agent=claim.agent, item_id=claim.item_id, log_text=failure.log
-                )
-        if self.reports_outcomes():
-            root = operations.finish(claim.item_id, outcome.state.value, message, stage, files)
-            self._report("finishRunQueueItem", root, _PATIENT)
-        elif failure is not None:
-            root = operations.fail(claim.item_id, message, stage, files)
-            self._report("failRunQueueItem", root, _PATIENT)
+        if outcome.failure is not None and outcome.failure.log:
+            files = self._files.store(
+                entity=claim.queue_entity,
+                agent=claim.agent,
+                item_id=claim.item_id,
+                log_text=outcome.failure.log,
+            )
+        root = self._end(claim, outcome, files)
+        if root is not None:
+            self._report(root.field_name, root, _PATIENT)
+
+    def finish_all(self, ends: Sequence[tuple[RunIdentity, Outcome]]) -> Sequence[QueueError | None]:
+        """See QueueClient."""
+        roots = [self._end(claim, outcome, []) for claim, outcome in ends]
+        told = [root for root in roots if root is not None]
+        answers = self._report_all(told[0].field_name, told) if told else iter(())
+        return [None if root is None else next(answers) for root in roots]
 
     def requeue(
         self, claim: RunIdentity, spec: Mapping[str, Any] | None, *, most: int, again: bool = False
@@ -282,6 +285,25 @@ class WandbQueues:
             if claimed and ours and item.get("associatedRunId") == claim.run_id:
                 found.add(claim.item_id)
         return found
+
+    def _end(self, claim: RunIdentity, outcome: Outcome, files: list[str]) -> Root | None:
+        """What tells an end; None where the backend takes no such ends."""
+        failure = outcome.failure
+        message = shorten(str(failure), _LONGEST_MESSAGE) if failure is not None else ""
+        stage = failure.stage.value if failure is not None else ""
+        if self.reports_outcomes():
+            return operations.finish(claim.item_id, outcome.state.value, message, stage, files)
+        return operations.fail(claim.item_id, message, stage, files) if failure is not None else None
+
+    def _report_all(self, operation: str, roots: Sequence[Root]) -> Iterator[QueueError | None]:
+        """What came of each; where a document cannot be sent, the rest has its error."""
+        answered = 0
+        try:
+            for answer in self._graphql.batch("mutation", operation, roots, retry=_PATIENT):
+                answered += 1
+                yield error_of(operation, answer.fault) if answer.fault else None
+        except QueueError as error:
+            yield from [error] * (len(roots) - answered)
 
     def _report(self, operation: str, root: Root, retry: Retry) -> None:
         for answer in self._graphql.batch("mutation", operation, [root], retry=retry):
