@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +14,14 @@ from typing import Any
 import pytest
 
 from tests.fakes import node_machine, real_node
-from tests.fakes.control_plane import Cluster, NoCluster, control_plane
+from tests.fakes.control_plane import Cluster, control_plane
 from tests.fakes.eventually import eventually
 from tests.fakes.kube import Kube, Object
-from tests.fakes.real_node import Node, NoNode
+from tests.fakes.real_node import Node
 
 pytestmark = [pytest.mark.xdist_group("real-node"), pytest.mark.timeout(300)]
 
+ROOT = Path(__file__).parents[2]
 _SECONDS = 120
 ASK_API = """
 import json, ssl, urllib.request
@@ -160,25 +164,42 @@ def test_an_evicted_pod_says_so(cluster: Cluster, node_namespace: str, node_imag
     cluster.kube.patch("v1", "Pod", node_namespace, "one", {"metadata": {"finalizers": None}})
 
 
+SESSION = """
+import os, signal, sys
+from pathlib import Path
+from tests.fakes.control_plane import control_plane
+from tests.fakes.real_node import node
+with control_plane(Path(sys.argv[1])) as cluster:
+    node(cluster.folder, cluster.kube)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 @pytest.mark.slow
-def test_nothing_is_left_of_a_node() -> None:
-    """A node of the test's own, with a pod on it, of which one process is killed as a session may be."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="node-") as root:
-        patch.setattr(tempfile, "tempdir", root)
-        try:
-            with control_plane() as cluster:
-                made = real_node.node(cluster.folder, cluster.kube)
-                image = made.import_image("test.invalid/tiny:1")
-                with real_node.namespace(cluster.kube) as namespace:
-                    cluster.kube.create(pod(image, ["sleep", "600"]), namespace)
-                    until(cluster.kube, namespace, "Running")
-                    assert node_machine.processes("kubelet", made.folder)
-                    groups = list(Path("/sys/fs/cgroup").glob(f"*{node_machine.group(made.folder)}"))
-                    assert groups
-                    assert made.link.interface in _interfaces()
-                    made.stop_kubelet()
-        except (NoCluster, NoNode) as reason:
-            pytest.skip(str(reason))
+def test_nothing_is_left_of_a_node(node: Node) -> None:
+    """Of one that a killed session has left, with a pod on it, and with a program missing."""
+    with tempfile.TemporaryDirectory(prefix="node-") as root:
+        session = subprocess.run(
+            [sys.executable, "-c", SESSION, root],
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": "agent:."},
+            timeout=200,
+        )
+        assert session.returncode == -signal.SIGKILL
+        (first,) = node_machine.processes("kubelet", Path(root))
+        with control_plane(Path(root)) as cluster:
+            made = real_node.node(cluster.folder, cluster.kube)
+            image = made.import_image("test.invalid/tiny:1")
+            with real_node.namespace(cluster.kube) as namespace:
+                cluster.kube.create(pod(image, ["sleep", "600"]), namespace)
+                until(cluster.kube, namespace, "Running")
+                assert node_machine.processes("kubelet", made.folder) == [first]
+                groups = list(Path("/sys/fs/cgroup").glob(f"*{node_machine.group(made.folder)}"))
+                assert groups
+                assert made.link.interface in _interfaces()
+                assert made.link.interface != node.link.interface
+                made.stop_kubelet()
         assert not [group for group in groups if group.exists()]
         assert made.link.interface not in _interfaces()
         assert root not in Path("/proc/self/mounts").read_text()

@@ -17,12 +17,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ import urllib3
 import yaml
 
 from tests.fakes import fake_node, real_node
+from tests.fakes.cluster_flags import FLAGS
 from tests.fakes.cluster_keys import make_keys
 from tests.fakes.detached import last_words, pid_of, spawn, stop, was_started
 from tests.fakes.docker_engine import locked
@@ -41,6 +43,7 @@ from tools import custom_resources, go_tools
 
 # Three seconds on a machine that has nothing else to do; tests run on ones that have.
 _START_SECONDS = 90.0
+_PORTS = range(20000, 32000)
 _DECISION = "authorization.k8s.io/decision"
 # Who did what, without bodies: those hold Secrets. The cluster's own components would fill the log.
 _AUDIT = {
@@ -72,11 +75,26 @@ class ClusterFailed(Exception):
 class Cluster:
     """`kubeconfig` is an administrator's; `kube` is a client with the same rights."""
 
+    programs: dict[str, Path]
     folder: Path
     kubeconfig: Path
     version: str
     kube: Kube
-    has_fake_node: bool
+
+    @property
+    def has_fake_node(self) -> bool:
+        return _KWOK in self.programs
+
+    @property
+    def ports(self) -> dict[str, int]:
+        ports: dict[str, int] = json.loads((self.folder / "ports.json").read_text())
+        return ports
+
+    def start(self, program: str) -> None:
+        """Start one of the programs, all at their old ports. For a cluster of the test's own."""
+        _run(self.folder, self.programs, program, self.ports)
+        if program == "kube-apiserver":
+            _wait(self.folder, lambda: _is_ready(self.kube), "the API server is ready again")
 
     def calls(self, user: User) -> set[Right]:
         """What a service account asked for and was allowed, by the audit log: the use of its rights."""
@@ -101,24 +119,26 @@ def _resource(about: dict[str, str]) -> str:
 
 
 @contextmanager
-def control_plane() -> Iterator[Cluster]:
+def control_plane(root: Path | None = None) -> Iterator[Cluster]:
     """The cluster, for as long as the block runs. Raises NoCluster where it cannot run.
 
+    One serves all who name the same folder, by default the one for temporary files.
     LAUNCH_AGENT_TEST_KUBERNETES names another version than the pinned one (`make test-kubernetes`).
     """
     version = os.environ.get("LAUNCH_AGENT_TEST_KUBERNETES", "")
     programs = _programs(version)
-    folder = Path(tempfile.gettempdir(), f"launch-agent-cluster-{os.getuid()}{version and f'-{version}'}")
+    root = root or Path(tempfile.gettempdir())
+    folder = root / f"launch-agent-cluster-{os.getuid()}{version and f'-{version}'}"
     with _shared(folder, programs) as url:
         kube = _client(folder, url)
         try:
             told = kube.call("GET", "/version")["gitVersion"].removeprefix("v")
             yield Cluster(
+                programs=programs,
                 folder=folder,
                 kubeconfig=folder / "admin.kubeconfig",
                 version=told,
                 kube=kube,
-                has_fake_node=_KWOK in programs,
             )
         finally:
             kube.close()
@@ -198,16 +218,16 @@ def _start_once(folder: Path, programs: dict[str, Path]) -> str:
     try:
         kube = _client(folder, url)
         for name in ("etcd", "kube-apiserver"):
-            spawn(folder, name, [programs[name], *_FLAGS[name](folder, free)])
+            _run(folder, programs, name, free)
         _wait(folder, lambda: _is_ready(kube), "the API server is ready")
         # Before the controllers: the one that collects garbage looks for new kinds every 30 s only.
         _define(folder, kube)
         for name in ("kube-controller-manager", "kube-scheduler"):
-            spawn(folder, name, [programs[name], *_FLAGS[name](folder, free)])
+            _run(folder, programs, name, free)
         if _KWOK in programs:
             kube.create(fake_node.NODE)
             fake_node.write_logs(folder)
-            spawn(folder, _KWOK, [programs[_KWOK], *fake_node.flags(folder, free["kubelet"])])
+            _run(folder, programs, _KWOK, free)
         _wait(
             folder,
             lambda: kube.get("v1", "ServiceAccount", "default", "default"),
@@ -219,6 +239,10 @@ def _start_once(folder: Path, programs: dict[str, Path]) -> str:
             f"the control plane was started and did not come up: {last_words(folder, *_PROGRAMS)}"
         ) from error
     return url
+
+
+def _run(folder: Path, programs: dict[str, Path], name: str, ports: dict[str, int]) -> None:
+    spawn(folder, name, [programs[name], *FLAGS[name](folder, ports)])
 
 
 def _define(folder: Path, kube: Kube) -> None:
@@ -275,74 +299,18 @@ def _client(folder: Path, url: str) -> Kube:
     )
 
 
-def _etcd(folder: Path, ports: dict[str, int]) -> list[str]:
-    clients = f"http://127.0.0.1:{ports['etcd']}"
-    return [
-        f"--data-dir={folder}/etcd", f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
-        f"--listen-peer-urls=http://127.0.0.1:{ports['peers']}", "--unsafe-no-fsync", "--log-level=error",
-    ]  # fmt: skip
-
-
-def _api_server(folder: Path, ports: dict[str, int]) -> list[str]:
-    return [
-        f"--etcd-servers=http://127.0.0.1:{ports['etcd']}", "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", f"--secure-port={ports['api']}",
-        f"--tls-cert-file={folder}/apiserver.crt", f"--tls-private-key-file={folder}/apiserver.key",
-        f"--client-ca-file={folder}/ca.crt", f"--service-account-key-file={folder}/sa.pub",
-        f"--service-account-signing-key-file={folder}/sa.key",
-        "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC",
-        "--service-cluster-ip-range=10.96.0.0/16", "--shutdown-delay-duration=0s",
-        f"--kubelet-client-certificate={folder}/admin.crt", f"--kubelet-client-key={folder}/admin.key",
-        "--kubelet-preferred-address-types=InternalIP", "--allow-privileged=true",
-        # These two let a namespace say where its pods run, whatever their manifests say.
-        "--enable-admission-plugins=PodNodeSelector,PodTolerationRestriction",
-        f"--audit-policy-file={folder}/audit.json", f"--audit-log-path={folder}/audit.log",
-        "--audit-log-mode=blocking",
-    ]  # fmt: skip
-
-
-def _manager(folder: Path, ports: dict[str, int]) -> list[str]:
-    return [
-        *_component(f"{folder}/manager.kubeconfig", ports["manager"]),
-        f"--service-account-private-key-file={folder}/sa.key", f"--root-ca-file={folder}/ca.crt",
-        f"--cluster-signing-cert-file={folder}/ca.crt", f"--cluster-signing-key-file={folder}/ca.key",
-        "--use-service-account-credentials", f"--cert-dir={folder}/manager",
-    ]  # fmt: skip
-
-
-def _scheduler(folder: Path, ports: dict[str, int]) -> list[str]:
-    return [
-        *_component(f"{folder}/scheduler.kubeconfig", ports["scheduler"]),
-        f"--cert-dir={folder}/scheduler",
-    ]
-
-
-def _component(config: str, port: int) -> list[str]:
-    """What controllers and scheduler have in common. By default they ask 20 to 50 times a second, and that
-    would be the measure of how fast Jobs start."""
-    return [
-        f"--kubeconfig={config}", f"--authentication-kubeconfig={config}",
-        f"--authorization-kubeconfig={config}", "--leader-elect=false", "--bind-address=127.0.0.1",
-        f"--secure-port={port}", "--kube-api-qps=1000", "--kube-api-burst=2000",
-    ]  # fmt: skip
-
-
-_FLAGS = {
-    "etcd": _etcd,
-    "kube-apiserver": _api_server,
-    "kube-controller-manager": _manager,
-    "kube-scheduler": _scheduler,
-}
-
-
 def _free_ports(*names: str) -> dict[str, int]:
-    """A free port for each name; all are held until all are found, so they differ."""
-    held = {name: socket.socket() for name in names}
-    for each in held.values():
-        each.bind(("127.0.0.1", 0))
-    ports = {name: each.getsockname()[1] for name, each in held.items()}
-    for each in held.values():
-        each.close()
+    """A free port for each name, below those that the system gives to outgoing connections: a program that is
+    started again must find its port free. All are held until all are found, so they differ."""
+    ports: dict[str, int] = {}
+    with ExitStack() as held:
+        for port in random.sample(_PORTS, len(_PORTS)):
+            probe = held.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                ports[names[len(ports)]] = port
+            if len(ports) == len(names):
+                break
     return ports
 
 

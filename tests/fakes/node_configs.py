@@ -23,13 +23,13 @@ _PLUGINS_OFF = [
 _CNI_PROGRAMS = "/usr/lib/cni"
 
 
-def write(folder: Path, link: Link, taint: str) -> None:
-    """All files into the node's folder."""
+def write(folder: Path, link: Link, taint: str, *, minor: int) -> None:
+    """All files into the node's folder, for a Kubernetes 1.MINOR."""
     (folder / "cni").mkdir()
     (folder / "registries").mkdir()
     (folder / "containerd.toml").write_text(_containerd(folder))
     (folder / "cni" / "10-pods.conflist").write_text(json.dumps(_network(folder, link)))
-    (folder / "kubelet.json").write_text(json.dumps(_kubelet(folder, link, taint)))
+    (folder / "kubelet.json").write_text(json.dumps(_kubelet(folder, link, taint, minor)))
     # Of the pods. Nothing answers there: names are not resolved, as there is no DNS in the cluster.
     (folder / "resolv.conf").write_text(f"nameserver {link.outside}\n")
 
@@ -72,7 +72,9 @@ def _network(folder: Path, link: Link) -> dict[str, Any]:
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [{**bridge, "ipam": addresses}, ports]}
 
 
-def _kubelet(folder: Path, link: Link, taint: str) -> dict[str, Any]:
+def _kubelet(folder: Path, link: Link, taint: str, minor: int) -> dict[str, Any]:
+    # Otherwise an image that was imported would be pulled once one with the same content has been.
+    unverified = {"imagePullCredentialsVerificationPolicy": "NeverVerify"} if minor >= 35 else {}
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -87,8 +89,7 @@ def _kubelet(folder: Path, link: Link, taint: str) -> dict[str, Any]:
         "localStorageCapacityIsolation": False,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "serializeImagePulls": False,
-        # Otherwise an image that was imported would be pulled once one with the same content has been.
-        "imagePullCredentialsVerificationPolicy": "NeverVerify",
+        **unverified,
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},

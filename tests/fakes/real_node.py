@@ -164,7 +164,7 @@ def node(cluster: Path, kube: Kube) -> Node:
 def _start(folder: Path, kube: Kube) -> None:
     link = node_machine.start(folder)
     port = kube.url.rpartition(":")[2]
-    node_configs.write(folder, link, TAINT)
+    node_configs.write(folder, link, TAINT, minor=int(kube.call("GET", "/version")["minor"]))
     for user in ("kubelet", "proxy"):
         write_kubeconfig(folder.parent, user, f"https://{link.outside}:{port}", folder)
     # The API server listens on loopback; the machine reaches it at the link's address, and nobody else does.
