@@ -61,8 +61,8 @@ class Engine(APIClient):
         """Build from a tar archive; the engine's events.
 
         The SDK's own `build` cannot be ended from another thread, and wants the archive as a file. `auth`
-        maps registries to credentials, for the images that the Dockerfile begins with. `params` are the query of
-        the engine's `POST /build`.
+        maps registries to credentials, for the images that the Dockerfile begins with. `params` are the
+        query of the engine's `POST /build`.
         """
         headers = {"Content-Type": "application/x-tar"}
         if auth:
