@@ -26,7 +26,7 @@ from tests.fakes.kube_proxy import KubeProxy
 
 KEY = "local-0123456789abcdef"
 # Seconds: a control plane on a busy machine.
-PATIENCE = 60.0
+PATIENCE = 30.0
 
 
 def access_to(kube: Kube, url: str = "") -> access.Access:
@@ -119,20 +119,18 @@ def pod(end: PodEnd = PodEnd.COMPLETED, **how: Any) -> dict[str, Any]:
 
 
 def end_of(run: Run, *, within: float = PATIENCE) -> RunStatus:
-    def ended() -> RunStatus | None:
+    def ended() -> RunStatus:
         status = run.status()
-        return status if status.state.is_terminal else None
+        assert status.state.is_terminal, status
+        return status
 
-    status = eventually(ended, within=within, every=0.05, what=f"{run.id} ends")
-    assert status is not None
-    return status
+    return eventually(ended, within=within, every=0.05, what=f"{run.id} ends")
 
 
 def await_state(run: Run, *states: RunState) -> RunStatus:
-    def reached() -> RunStatus | None:
+    def reached() -> RunStatus:
         status = run.status()
-        return status if status.state in states else None
+        assert status.state in states, status
+        return status
 
-    status = eventually(reached, within=PATIENCE, every=0.05, what=f"{run.id} is {states}")
-    assert status is not None
-    return status
+    return eventually(reached, within=PATIENCE, every=0.05, what=f"{run.id} is {states}")

@@ -27,6 +27,7 @@ from launch_agent.runners.kubernetes.watching import Watching
 from launch_agent.spec.model import RunIdentity, RunState, RunStatus
 
 # Seconds. A status is worked out anew after this even without news: grace periods pass.
+_LOOK_SOON = 0.5
 _LOOK_AGAIN = 2.0
 _LOOK_AGAIN_RUNNING = 15.0
 # A run that does not get on for so long is asked for its events.
@@ -115,11 +116,11 @@ class KubernetesRun:
         version = self.trace.version
         found = self._look(self._host.watching.view(self.trace), now)
         self._version = version
-        self._due = now + (_LOOK_AGAIN_RUNNING if found.state is RunState.RUNNING else _LOOK_AGAIN)
+        self._due = now + self._pause(found)
         # The same object where it says the same: whoever asks every second then looks no further.
         self._status = found = self._status if found == self._status else found
         if found.state.is_terminal:
-            self._end = found = self._with_code(found)
+            self._end = found = self._complete(found)
         return found
 
     def logs(self, tail: int) -> str:
@@ -150,8 +151,17 @@ class KubernetesRun:
         """Delete the object of a run that has had its time."""
         self._delete()
 
-    def _with_code(self, end: RunStatus) -> RunStatus:
-        """A Job or pod ends well by its containers' ending with 0, and its status does not say so."""
+    def _pause(self, found: RunStatus) -> float:
+        """For how many seconds a status holds where there is no news."""
+        if self._failed is not None or self._stopped:
+            return _LOOK_SOON
+        return _LOOK_AGAIN_RUNNING if found.state is RunState.RUNNING else _LOOK_AGAIN
+
+    def _complete(self, end: RunStatus) -> RunStatus:
+        """What an end has whatever the kind says: a failure its word; a good end of a Job or pod its code, for
+        those are good by their containers' ending with 0."""
+        if end.state is RunState.FAILED and not end.reason:
+            return replace(end, reason="Failed")
         by_code = self.trace.facts.group in ("batch", "") and end.state is RunState.FINISHED
         return replace(end, exit_code=0) if by_code else end
 

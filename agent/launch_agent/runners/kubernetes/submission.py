@@ -22,7 +22,7 @@ from launch_agent.errors import RunnerError, SubmitRejected
 from launch_agent.runners.kubernetes import marks
 from launch_agent.runners.kubernetes.manifest import Composition
 from launch_agent.runners.kubernetes.refusals import asking, submitting
-from launch_agent.spec.identity import AGENT_KEY, ITEM_KEY
+from launch_agent.spec.identity import AGENT_KEY, ITEM_KEY, SERVICE_OF
 
 MANAGER = "launch-agent"
 # The keys of the kinds that are not like all others, as `Resource.key` has them.
@@ -46,8 +46,8 @@ def resource_of(api: KubeApi, api_version: str, kind: str, what: str) -> Resourc
             found = api.resource(api_version, kind)
         except UnknownKind as error:
             raise SubmitRejected(
-                f"{what} cannot be made: the cluster knows no {kind} in {api_version}",
-                hint="is its operator installed, and apiVersion the version that it serves?",
+                f"{what} cannot be made: {error.message}",
+                hint=error.hint,
             ) from error
     if not found.namespaced:
         raise SubmitRejected(
@@ -127,7 +127,7 @@ def _make_service(api: KubeApi, namespace: str, manifest: Object, owner: Made) -
     owners = {one.get("uid") for one in (found or {}).get("metadata", {}).get("ownerReferences", ())}
     if found is not None and owner.obj["metadata"]["uid"] in owners:
         return
-    if found is None or _label(found, ITEM_KEY) == _label(manifest, ITEM_KEY):
+    if found is None or _label(found, SERVICE_OF) == _label(manifest, SERVICE_OF):
         raise RunnerError(f"{what} of an earlier try is still being deleted", retryable=True)
     raise SubmitRejected(
         f"there is already a {what}, and it is not this run's",

@@ -1,7 +1,8 @@
 """Follows the objects and pods of runs by informers: one for each kind in each namespace, pods included.
 
 An informer begins when a run first needs it and ends some time after the last one did. All pods of a run
-carry its label, whatever kind of object made them, so pods need no knowledge of kinds.
+carry its label, whatever kind of object made them, so pods need no knowledge of kinds. But for those of a
+TrainJob: they come from its runtime's template, and are known by the JobSet that is named after the run.
 
 Pitfall: an informer that is cut off answers with what it last heard. `check` says when that is too old.
 """
@@ -32,6 +33,10 @@ _FIRST_LIST = 30.0
 _CHECK_EVERY = 1.0
 _IDLE_AFTER = 600.0
 _PODS = "/pods"
+_TRAIN_JOBS = "trainer.kubeflow.org/trainjobs"
+# In place of a resource's key: the pods of TrainJobs.
+_TRAINERS = "trainer.kubeflow.org/pods"
+_JOBSET = "jobset.sigs.k8s.io/jobset-name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +97,13 @@ class Watching:
             if trace is None or trace.facts.uid != known.uid:
                 trace = Trace(resource=resource, facts=known)
                 self._traces[trace.item] = self._places[trace.place] = trace
-        pods = self._need(self._api.resource("v1", "Pod"), known.namespace)
-        source = self._need(resource, known.namespace)
-        for seen in pods.informer.items(trace.item):
-            if seen.pod is not None:
-                self._pod_changed(pods, seen.pod.namespace, seen.pod.name)
+        pods = self._api.resource("v1", "Pod")
+        for key in _pod_keys(resource):
+            source = self._need(key, pods, known.namespace)
+            for seen in source.informer.items(trace.item if key == _PODS else known.name):
+                if seen.pod is not None:
+                    self._pod_changed(source, seen.pod.namespace, seen.pod.name)
+        source = self._need(resource.key, resource, known.namespace)
         self._object_changed(source, known.namespace, known.name)
         return trace
 
@@ -117,8 +124,8 @@ class Watching:
     def check(self, trace: Trace) -> None:
         """Raise RunnerError (retryable) where what is known of the run is too old to be told."""
         now = self._clock()
-        for resource in (trace.resource.key, _PODS):
-            source = self._sources.get((resource, self._scope(trace.facts.namespace)))
+        for key in (trace.resource.key, *_pod_keys(trace.resource)):
+            source = self._sources.get((key, self._scope(trace.facts.namespace)))
             if source is None:
                 raise RunnerError("the watches of this runner are closed", retryable=True)
             source.used = now
@@ -138,7 +145,7 @@ class Watching:
             needed = {
                 (key, self._scope(trace.facts.namespace))
                 for trace in self._traces.values()
-                for key in (trace.resource.key, _PODS)
+                for key in (trace.resource.key, *_pod_keys(trace.resource))
             }
             for place in needed & set(self._sources):
                 self._sources[place].used = now
@@ -170,32 +177,32 @@ class Watching:
     def _scope(self, namespace: str) -> str:
         return "" if self._everywhere else namespace
 
-    def _need(self, resource: Resource, namespace: str) -> _Source:
+    def _need(self, key: str, resource: Resource, namespace: str) -> _Source:
         """The informer for a kind in a namespace, begun where there is none."""
         scope, now = self._scope(namespace), self._clock()
         with self._lock:
-            source = self._sources.get((resource.key, scope))
+            source = self._sources.get((key, scope))
             if source is not None:
                 source.used = now
                 return source
-            source = self._sources[resource.key, scope] = self._source(resource, scope, now)
+            source = self._sources[key, scope] = self._source(key, resource, scope, now)
         source.informer.start()
         return source
 
-    def _source(self, resource: Resource, scope: str, now: float) -> _Source:
-        def changed(key: str) -> None:
-            namespace, _, name = key.rpartition("/")
+    def _source(self, key: str, resource: Resource, scope: str, now: float) -> _Source:
+        def changed(place: str) -> None:
+            namespace, _, name = place.rpartition("/")
             self._changed(source, namespace, name)
 
-        keep = self._keep_pod if resource.key == _PODS else self._keep
+        keep = {_PODS: self._keep_pod, _TRAINERS: _keep_trainer}.get(key, self._keep)
         informer = Informer(
             self._api,
             resource,
             scope,
-            self._selector,
+            f"{_JOBSET},!{ITEM_KEY}" if key == _TRAINERS else self._selector,
             keep=keep,
             changed=changed,
-            index=ITEM_KEY,
+            index=_JOBSET if key == _TRAINERS else ITEM_KEY,
             clock=self._clock,
         )
         source = _Source(informer=informer, resource=resource, namespace=scope, since=now, used=now)
@@ -247,3 +254,15 @@ class Watching:
         if informer.age > BLIND_AFTER:
             return f"nothing has been heard of {what} for {informer.age:.0f} s{why}"
         return ""
+
+
+def _pod_keys(resource: Resource) -> Sequence[str]:
+    return (_PODS, _TRAINERS) if resource.key == _TRAIN_JOBS else (_PODS,)
+
+
+def _keep_trainer(obj: Mapping[str, Any]) -> Seen | None:
+    """A pod of a TrainJob of ours, whose name ends with the key of its item."""
+    name = str(obj["metadata"]["labels"].get(_JOBSET, ""))
+    if not name.startswith("launch-"):
+        return None
+    return Seen(pod=replace(facts.pod(obj), item_key=name.rpartition("-")[2]))
