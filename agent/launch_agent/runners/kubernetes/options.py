@@ -31,8 +31,8 @@ class Options:
     targets: Sequence[str] = ()
     context: str = ""
     credentials: Path = ACCOUNT
-    qps: float = 50.0
-    burst: int = 100
+    qps: float = 200.0
+    burst: int = 400
     creates: int = 16
     timeout: float = 20.0
     ttl: float = 60.0
