@@ -40,7 +40,8 @@ _SESSION_NAME = "launch-agent"
 
 
 class AwsEnvironment:
-    """`region` is where the agent works; `role` the ARN of a role to assume, empty for none."""
+    """`region` is where the agent works, empty for the one that boto3 finds; `role` the ARN of a role to
+    assume, empty for none."""
 
     type = "aws"
     project = ""
@@ -65,7 +66,7 @@ class AwsEnvironment:
         """A new session. Raises CloudError where there are no credentials."""
         session = self._plain()
         session.register_component("credential_provider", CredentialResolver([_Given(self._credentials())]))
-        return boto3.Session(botocore_session=session, region_name=self.region)
+        return boto3.Session(botocore_session=session, region_name=self.region or None)
 
     def verify(self) -> None:
         """Ask STS who we are, which needs no permission. Raises CloudError."""
@@ -77,12 +78,13 @@ class AwsEnvironment:
 
     def build_pod(self) -> PodPatch:
         """The region, for whatever SDK builds: the identity is the pod's service account's."""
-        names = ("AWS_REGION", "AWS_DEFAULT_REGION")
+        names = ("AWS_REGION", "AWS_DEFAULT_REGION") if self.region else ()
         return PodPatch(env=[{"name": name, "value": self.region} for name in names])
 
     def _plain(self) -> botocore.session.Session:
         session = botocore.session.Session()
-        session.set_config_variable("region", self.region)
+        if self.region:
+            session.set_config_variable("region", self.region)
         session.set_default_client_config(
             Config(
                 connect_timeout=_CONNECT,

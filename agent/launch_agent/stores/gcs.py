@@ -107,7 +107,9 @@ class GcsStore:
 
     @contextmanager
     def _bucket(self) -> Iterator[storage.Bucket]:
-        client = storage.Client(project=self._environment.project, credentials=self._environment.session())
+        client = storage.Client(
+            project=self._environment.project or None, credentials=self._environment.session()
+        )
         try:
             yield client.bucket(self._bucket_name)
         finally:
