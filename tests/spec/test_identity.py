@@ -10,10 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.spec.identity import (
+    AGENT_KEY,
+    ITEM_KEY,
+    agent_key,
     from_labels,
+    item_hash,
     item_key,
+    kube_labels,
+    kube_name,
     object_name,
     run_id_for,
+    service_labels,
     to_labels,
 )
 from launch_agent.spec.model import RunIdentity
@@ -100,3 +107,35 @@ def test_an_item_key_is_a_file_name_that_no_other_item_has(item: str) -> None:
     key = item_key(item)
     assert re.fullmatch("[a-z2-7]*", key)
     assert base64.b32decode(key.upper() + "=" * (-len(key) % 8)).decode() == item
+
+
+# Kubernetes' rule for a label's value.
+LABEL = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+
+@given(IDENTITIES)
+def test_names_on_kubernetes_leave_room_for_what_controllers_add(identity: RunIdentity) -> None:
+    name = kube_name(identity)
+    assert DNS_LABEL.fullmatch(name)
+    assert len(name) <= 40
+    assert name.endswith(item_hash(identity))
+    assert "--" not in name
+
+
+@given(IDENTITIES, TEXT)
+def test_labels_on_kubernetes_are_legal_and_tell_agents_and_items_apart(
+    identity: RunIdentity, other: str
+) -> None:
+    labels = kube_labels(identity)
+    assert all(LABEL.fullmatch(value) for value in labels.values())
+    assert labels[AGENT_KEY] == agent_key(identity.agent)
+    elsewhere = kube_labels(replace(identity, agent=other, item_id=other))
+    assert (elsewhere[AGENT_KEY] == labels[AGENT_KEY]) == (other == identity.agent)
+    assert (elsewhere[ITEM_KEY] == labels[ITEM_KEY]) == (other == identity.item_id)
+
+
+@given(IDENTITIES)
+def test_what_accompanies_a_run_is_not_found_among_runs(identity: RunIdentity) -> None:
+    labels = service_labels(identity)
+    assert all(LABEL.fullmatch(value) for value in labels.values())
+    assert not {AGENT_KEY, ITEM_KEY} & labels.keys()
