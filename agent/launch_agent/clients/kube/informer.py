@@ -46,6 +46,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 # What events can lose (an API server that was restored from a backup) is found by a list now and then.
 _LIST_EVERY = 1800.0
 _PAGE = 100
+# A watch of so many seconds was no failure.
+_STEADY = 5.0
 # Refusals that somebody has to act on; they are told once.
 _REFUSED = (Forbidden, Unauthorized, NotFound)
 
@@ -165,10 +167,17 @@ class Informer(Generic[T]):
             lasting=lasting,
             silence=self._silence * 0.95,
         ) as events:
-            self._well()
+            self._hear()
+            self.error = None
+            steady = self._clock() + min(_STEADY, lasting / 2)
             for event in events:
                 self._take(event)
+                if self._failures and self._clock() >= steady:
+                    self._well()
         # The server ended it as agreed, so up to this moment nothing else has happened.
+        self._hear()
+        if self._clock() < steady:
+            raise Unavailable("the watch was ended as soon as it had begun", retryable=True)
         self._well()
 
     def _list(self) -> None:
@@ -182,7 +191,7 @@ class Informer(Generic[T]):
         gone = self._copy.retain(seen)
         self._version, self._listed_at = version, self._clock()
         self._synced.set()
-        self._well()
+        self._hear()
         self._told(gone)
 
     def _take(self, event: Event) -> None:
@@ -235,10 +244,10 @@ class Informer(Generic[T]):
         self._heard = self._clock()
 
     def _well(self) -> None:
-        self._hear()
+        """The watch has lasted. That it was opened says little: what ends it may end each one at once."""
         if self._complained is not None:
-            _log.info("%s: the API server answers again", self.name)
-        self.error, self._failures, self._complained = None, 0, None
+            _log.info("%s can be followed again", self.name)
+        self._failures, self._complained = 0, None
 
     def _forgotten(self) -> float:
         self._version, self._failures = "", 1
