@@ -17,7 +17,8 @@ from launch_agent.runners.kubernetes.refusals import asking
 from launch_agent.runners.kubernetes.rights import rules_in
 from launch_agent.spec.kubernetes.kinds import ENDLESS
 
-_OWN = frozenset({"batch/jobs", "/pods"})
+_PODS = "/pods"
+_OWN = frozenset({"batch/jobs", _PODS})
 _NEEDED_VERBS = frozenset({"create", "get", "list", "watch", "delete"})
 # Groups that Kubernetes itself and its common add-ons serve; none of their kinds is a run, but Jobs and pods.
 _BUILT_IN = frozenset(
@@ -44,14 +45,14 @@ _BUILT_IN_PARENTS = (
 
 
 def candidates(api: KubeApi, namespaces: Sequence[str]) -> Sequence[Resource]:
-    """Jobs and pods, then the custom resources that the account may create in one of the namespaces. Raises
-    RunnerError."""
+    """Of Jobs, pods and custom resources those that the account may create, and pods, in one of the
+    namespaces. Raises RunnerError."""
     with asking("ask which kinds of objects the cluster knows"):
         known = [found for found in api.resources() if may_be_run(found)]
-    if not [found for found in known if found.key not in _OWN]:
-        return known
+        if not known:  # a server older than 1.30 does not tell all at once
+            known = [api.resource("batch/v1", "Job"), api.resource("v1", "Pod")]
     rules = [rules_in(api, namespace) for namespace in namespaces]
-    return [found for found in known if found.key in _OWN or _may_create(rules, found)]
+    return [found for found in known if found.key == _PODS or _may_create(rules, found)]
 
 
 def may_be_run(found: Resource) -> bool:

@@ -158,8 +158,8 @@ class KubernetesRun:
         return _LOOK_AGAIN_RUNNING if found.state is RunState.RUNNING else _LOOK_AGAIN
 
     def _complete(self, end: RunStatus) -> RunStatus:
-        """What an end has whatever the kind says: a failure its word; a good end of a Job or pod its code, for
-        those are good by their containers' ending with 0."""
+        """What an end has whatever the kind says: a failure its word, and a good end of a Job or pod the code
+        by which it is good."""
         if end.state is RunState.FAILED and not end.reason:
             return replace(end, reason="Failed")
         by_code = self.trace.facts.group in ("batch", "") and end.state is RunState.FINISHED

@@ -252,7 +252,7 @@ class KubernetesRunner:
     def _listed(
         self, api: KubeApi, resource: Resource, namespace: str, agent: str
     ) -> Sequence[Mapping[str, Any]]:
-        """What may be this agent's runs. A custom resource that may not be listed cannot have been made."""
+        """What may be this agent's runs, of a kind that it may make."""
         selector = f"{AGENT_KEY}={agent_key(agent)}"
         with asking(f"list {resource.plural} in {namespace or 'all namespaces'}"):
             try:
