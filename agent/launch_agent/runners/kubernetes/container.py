@@ -21,12 +21,13 @@ from typing import Any
 
 from launch_agent.runners.env import IDENTITY_KEYS, scalar
 from launch_agent.runners.kubernetes import authorities
-from launch_agent.spec.kubernetes.kinds import RAY_JOB, SPARK, TRAIN_JOB, known
+from launch_agent.spec.kubernetes.kinds import RAY_JOB, SPARK, TRAIN_JOB, WORKFLOW, known
 from launch_agent.spec.kubernetes.problems import Problems, join
 from launch_agent.spec.kubernetes.templates import (
     DEFAULT_CONTAINER,
     PodTemplate,
     main_container,
+    mentions,
     metadata_map,
 )
 from launch_agent.spec.model import RunRequest
@@ -72,7 +73,7 @@ def _place_image(
     image: str,
     problems: Problems,
 ) -> None:
-    named = bool(image) and _mentions(manifest, image)
+    named = bool(image) and mentions(manifest, image)
     bare = False
     for template in templates:
         for place, holder in _image_holders(template, template.every_container):
@@ -105,14 +106,6 @@ def _image_holders(template: PodTemplate, containers: Sequence[Place]) -> Sequen
     spec = template.owner["spec"]
     shared = (join(template.owner_place, "spec"), spec)
     return [found if found[1].get("image") else shared for found in containers]
-
-
-def _mentions(value: Any, text: str) -> bool:
-    if isinstance(value, str):
-        return text in value
-    if isinstance(value, Mapping):
-        return any(_mentions(item, text) for item in value.values())
-    return isinstance(value, list) and any(_mentions(item, text) for item in value)
 
 
 def _alike(mains: Sequence[Main]) -> Sequence[Main]:
@@ -170,7 +163,9 @@ def _place_spark(template: PodTemplate, request: RunRequest, problems: Problems)
 
 
 def _workers(templates: Sequence[PodTemplate], mains: Sequence[Main], image: str) -> list[Place]:
-    main_ids = {id(container) for _, _, container in mains}
+    # Of a workflow's steps only the job's own is one: the others may run anything.
+    steps = [found for found in mains if found[0].kind != WORKFLOW or found is mains[0]]
+    main_ids = {id(container) for _, _, container in steps}
     return [
         (place, container)
         for template in templates

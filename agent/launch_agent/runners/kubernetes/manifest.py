@@ -16,7 +16,7 @@ from launch_agent.runners.kubernetes import container, namespaces, secrets_manif
 from launch_agent.runners.kubernetes.namespaces import Namespaces
 from launch_agent.spec import identity as ids
 from launch_agent.spec.kubernetes import legal
-from launch_agent.spec.kubernetes.kinds import SPARK, TRAIN_JOB
+from launch_agent.spec.kubernetes.kinds import SPARK, TRAIN_JOB, WORKFLOW
 from launch_agent.spec.kubernetes.problems import Problems, join
 from launch_agent.spec.kubernetes.review import prepare
 from launch_agent.spec.kubernetes.templates import PodTemplate, metadata_map
@@ -67,7 +67,7 @@ def compose(
     wanted, place = namespaces.asked_for(manifest, problems)
     if (context := manifest.get("context")) is not None and not isinstance(context, str):
         problems.wrong_type("context", "a text", context)
-    kind, templates = prepare(manifest, problems)
+    kind, templates = prepare(manifest, problems, marks=(request.identity.run_id, request.image))
     secret_name = secrets_manifest.env_secret_name(request.identity)
     container.fill(manifest, templates, request, secret_name, problems)
     if credentials is not None:
@@ -89,7 +89,8 @@ def compose(
         api_version=manifest["apiVersion"],
         kind=manifest["kind"],
         manifest=manifest,
-        secrets=_secrets(request, namespace, credentials),
+        # Without pods of ours nothing refers to them.
+        secrets=_secrets(request, namespace, credentials) if templates else (),
         services=services,
         context=context_of(request.resource_args),
         pod_labels=_pod_labels(kind, request.identity),
@@ -117,10 +118,10 @@ def _pod_labels(kind: str, identity: RunIdentity) -> dict[str, str]:
 
 def _add_pull_secret(template: PodTemplate, name: str, problems: Problems) -> None:
     """After those that the queue has. A TrainJob has no place for it."""
-    if template.kind == SPARK:
+    if template.kind in (SPARK, WORKFLOW):
         spec = problems.section(template.owner, "spec", template.owner_place)
-        place, entry = join(template.owner_place, "spec"), name
-        _append(spec, "imagePullSecrets", entry, place, problems)
+        entry: Any = name if template.kind == SPARK else {"name": name}
+        _append(spec, "imagePullSecrets", entry, join(template.owner_place, "spec"), problems)
     elif template.spec is not None:
         place = template.place if template.holder is None else join(template.place, "spec")
         _append(template.spec, "imagePullSecrets", {"name": name}, place, problems)

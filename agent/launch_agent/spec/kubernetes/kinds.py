@@ -16,6 +16,7 @@ POD = "/Pod"
 TRAIN_JOB = "trainer.kubeflow.org/TrainJob"
 SPARK = "sparkoperator.k8s.io/SparkApplication"
 RAY_JOB = "ray.io/RayJob"
+WORKFLOW = "argoproj.io/Workflow"
 APP_WRAPPER = "workload.codeflare.dev/AppWrapper"
 
 
@@ -55,6 +56,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         RAY_JOB: Kind(leaders=("headGroupSpec",), helpers=frozenset({"submitterPodTemplate"})),
         TRAIN_JOB: _PLAIN,
         SPARK: _PLAIN,
+        # The first step is the job's; the others do what they are for.
+        WORKFLOW: Kind(alone=True),
         APP_WRAPPER: _PLAIN,
     }
 )

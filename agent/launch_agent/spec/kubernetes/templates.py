@@ -1,8 +1,9 @@
 """Finds the pods of a manifest, whatever its kind.
 
-Custom resources put pod templates anywhere, and new ones appear all the time; a pod spec, however, always has
-a list `containers`. So templates are found by that shape, below any key. Three kinds describe a pod in words
-of their own, TrainJob and SparkApplication; what they have in place of a container takes part as one.
+Custom resources put pod templates anywhere, and new ones appear all the time; a pod spec, however, always
+has a list `containers`. So templates are found by that shape, below any key. Some kinds describe a pod in
+words of their own (TrainJob, SparkApplication, Workflow); what they have in place of a container takes part
+as one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launch_agent.spec.kubernetes.kinds import SPARK, TRAIN_JOB, kind_name, known
+from launch_agent.spec.kubernetes.kinds import SPARK, TRAIN_JOB, WORKFLOW, kind_name, known
 from launch_agent.spec.kubernetes.problems import Problems, join
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -76,6 +77,10 @@ def _find(value: Any, place: str, owner: _Owner, problems: Problems) -> Iterator
         if owner.kind in (TRAIN_JOB, SPARK):
             yield from _in_own_words(owner, problems)
             return
+    if owner.kind == WORKFLOW and isinstance(value.get("container"), dict):
+        step = (join(place, "container"), value["container"])
+        yield _without_spec(owner, place, step, holder=value)
+        return
     spec = value.get("spec")
     if isinstance(spec, dict) and _is_pod_spec(spec):
         yield _template(value, spec, place, join(place, "spec"), owner, problems)
@@ -122,15 +127,21 @@ def _in_own_words(owner: _Owner, problems: Problems) -> Iterator[PodTemplate]:
     spec = problems.section(owner.value, "spec", owner.place)
     for key in ("trainer",) if owner.kind == TRAIN_JOB else ("driver", "executor"):
         place = join(spec_place, key)
-        yield PodTemplate(
-            place=place,
-            kind=owner.kind,
-            owner=owner.value,
-            owner_place=owner.place,
-            holder=None,
-            spec=None,
-            containers=((place, problems.section(spec, key, spec_place)),),
-        )
+        yield _without_spec(owner, place, (place, problems.section(spec, key, spec_place)))
+
+
+def _without_spec(
+    owner: _Owner, place: str, container: tuple[str, dict[str, Any]], holder: dict[str, Any] | None = None
+) -> PodTemplate:
+    return PodTemplate(
+        place=place,
+        kind=owner.kind,
+        owner=owner.value,
+        owner_place=owner.place,
+        holder=holder,
+        spec=None,
+        containers=(container,),
+    )
 
 
 def main_container(template: PodTemplate) -> tuple[str, dict[str, Any]] | None:
@@ -151,3 +162,12 @@ def metadata_map(template: PodTemplate, key: str, problems: Problems) -> dict[st
     if template.kind == SPARK:
         return problems.section(template.containers[0][1], key, template.place)
     return None
+
+
+def mentions(value: Any, text: str) -> bool:
+    """Whether a text occurs in any text of a JSON value."""
+    if isinstance(value, str):
+        return text in value
+    if isinstance(value, Mapping):
+        return any(mentions(item, text) for item in value.values())
+    return isinstance(value, list) and any(mentions(item, text) for item in value)
