@@ -294,6 +294,8 @@ def test_a_map_that_only_calls_itself_labels_hides_nothing() -> None:
         ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
         ("certificates.k8s.io/v1", "CertificateSigningRequest"),
+        ("coordination.k8s.io/v1", "Lease"),
+        ("autoscaling/v2", "HorizontalPodAutoscaler"),
         ("${run_name}", "ClusterRoleBinding"),
         ("batch/v1", "${run_name}"),
     ],
