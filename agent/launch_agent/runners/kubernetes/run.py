@@ -34,6 +34,8 @@ _LOOK_AGAIN_RUNNING = 15.0
 _UNWELL_AFTER = 5.0
 # A failure is told this much later, if its pods have not told why by then: they are another watch's news.
 _AWAIT_REASON = 3.0
+# Somebody who wants the log of a run that was just found waits for its pods to be listed.
+_AWAIT_LIST = 10.0
 # An object that no informer has shown after this is asked for.
 _UNSEEN_AFTER = 10.0
 # Pods may outlive a cancelled run's object for as long as they were given to end; a lost node's for ever.
@@ -126,6 +128,7 @@ class KubernetesRun:
     def logs(self, tail: int) -> str:
         if self._released and not self._host.options.keep:
             return ""
+        self._host.watching.await_pods(self.trace, _AWAIT_LIST)
         return self._host.logs.read(self._host.watching.view(self.trace), tail)
 
     def cancel(self) -> None:
@@ -231,6 +234,8 @@ class KubernetesRun:
             return False
         if self._failed is None:
             self._failed = now
+        if not self._host.watching.await_pods(self.trace):
+            return True
         told = any(pod.phase == "Failed" for pod in (*view.pods, *view.lost))
         return not told and now - self._failed < _AWAIT_REASON
 

@@ -134,9 +134,13 @@ class Watching:
             if source.problem:
                 raise RunnerError(source.problem, retryable=True)
 
-    def live(self) -> Sequence[Trace]:
-        with self._lock:
-            return list(self._traces.values())
+    def await_pods(self, trace: Trace, seconds: float = 0.0) -> bool:
+        """Whether the pods of a run are known; soon after it is first followed they are. Waits for that."""
+        for key in _pod_keys(trace.resource):
+            source = self._sources.get((key, self._scope(trace.facts.namespace)))
+            if source is not None and not source.informer.wait_synced(seconds):
+                return False
+        return True
 
     def stop_idle(self) -> None:
         """Stop the informers that no run has needed for ten minutes."""
