@@ -69,11 +69,12 @@ class KubernetesBench:
         *,
         verify: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        utc: Callable[[], float] = time.time,
         **options: Any,
     ) -> KubernetesRunner:
         """A new runner, as after a restart of the agent."""
         chosen = options_from({"namespace": self.namespace, **options})
-        made = KubernetesRunner(chosen, lambda: (connect or self.connect)(chosen), clock=clock)
+        made = KubernetesRunner(chosen, lambda: (connect or self.connect)(chosen), clock=clock, utc=utc)
         self.made.append(made)
         if verify:
             made.verify()
