@@ -106,7 +106,7 @@ class KubernetesRunner:
         with self._creates:
             if composition.services:
                 submission.try_services(api, composition)
-            made = submission.make_object(api, composition, hold_ttl=self._may_change_jobs())
+            made = submission.make_object(api, composition, hold_ttl=self._holds_ttl())
             self._complete(api, item_hash(request.identity), composition, made)
         run = self._run(request.identity.agent, made)
         if request.pull_credentials is not None and credentials is not None:
@@ -180,9 +180,10 @@ class KubernetesRunner:
                 hint="an agent has one cluster; another agent can have runner.kubernetes.context set to it",
             )
 
-    def _may_change_jobs(self) -> bool:
+    def _holds_ttl(self) -> bool:
+        """Whether Jobs are to be made without a time to live: it can be set later, or never is."""
         with self._lock:
-            return self._changeable.get(JOBS, False)
+            return self.options.keep or self._changeable.get(JOBS, False)
 
     def _complete(self, api: KubeApi, item: str, composition: Composition, made: Made) -> None:
         """Make what belongs to the object. Where that is refused, the object goes too; where it fails, it is
