@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launch_agent.clients.kube.api import KubeApi
-from launch_agent.errors import ConfigError, LaunchError, RunnerError
+from launch_agent.errors import ConfigError, LaunchError, RunnerError, SubmitRejected
 from launch_agent.runners.kubernetes.connection import connecting
 from launch_agent.runners.kubernetes.options import Options
 from launch_agent.runners.kubernetes.runner import KubernetesRunner
@@ -66,10 +66,20 @@ def test_what_is_missing_is_named(bench: KubernetesBench) -> None:
     assert "Role" in caught.value.hint
 
 
-def test_the_other_namespaces_count(bench: KubernetesBench) -> None:
+def test_another_namespace_that_cannot_be_used_is_told_and_left_out(
+    bench: KubernetesBench, caplog: pytest.LogCaptureFixture
+) -> None:
     grant(bench, LEAST)
-    with pytest.raises(RunnerError, match="namespace default"):
-        runner_of_account(bench, **{"target-namespaces": ["default"]}).verify()
+    runner = runner_of_account(bench, **{"target-namespaces": ["default"]})
+    runner.verify()
+    assert "in namespace default: it lacks list pods" in caplog.text
+    run = runner.submit(bench.request(job(PodEnd.NEVER)))
+    again = runner_of_account(bench, **{"target-namespaces": ["default"]})
+    again.verify()
+    assert [found.id for found in again.adopt(bench.agent)] == [run.id]
+    with pytest.raises(SubmitRejected, match="cannot create resource") as caught:
+        runner.submit(bench.request({**job(), "namespace": "default"}))
+    assert "Role" in caught.value.hint
 
 
 def test_the_least_rights_are_enough(bench: KubernetesBench, caplog: pytest.LogCaptureFixture) -> None:

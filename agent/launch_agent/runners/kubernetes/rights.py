@@ -50,31 +50,34 @@ USEFUL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """`lacks` are sentences about rights that can be done without."""
+    """`usable` are the namespaces in which runs can be started, `lacks` sentences about rights that are
+    missing in these and can be done without, and about namespaces that cannot be used."""
 
+    usable: Sequence[str]
     lacks: Sequence[str]
     may_change_jobs: bool
 
 
 def check(api: KubeApi, namespaces: Sequence[str]) -> Found:
-    """Raise RunnerError where the account lacks a right without which no run can be started. An empty
-    namespace stands for all."""
-    lacks = [(where, need) for where in namespaces for need in _missing(api, where, (*NEEDED, *USEFUL))]
-    if needed := [(where, need) for where, need in lacks if need in NEEDED]:
-        where, first = needed[0]
-        rights = ", ".join(str(need) for place, need in needed if place == where)
-        raise RunnerError(
-            f"the agent's account may not {first.purpose} in {named(where)}: it lacks {rights}",
-            hint="the chart's Role gives these rights, in its own namespace and in "
-            "additionalTargetNamespaces (rbac.clusterWide: in all)",
-        )
-    return Found(
-        lacks=[
+    """Raise RunnerError where the account lacks a right without which no run can be started in the first of
+    the namespaces. One of the others that is gone does not keep runs from the rest. An empty namespace
+    stands for all."""
+    usable, lacks, may_change = [], [], True
+    for where in namespaces:
+        missing = list(_missing(api, where, (*NEEDED, *USEFUL)))
+        if needed := [need for need in missing if need in NEEDED]:
+            problem = _unusable(where, needed)
+            if where == namespaces[0]:
+                raise problem
+            lacks.append(f"{problem.message}; no runs are looked for there ({problem.hint})")
+            continue
+        usable.append(where)
+        may_change = may_change and CHANGE_JOBS not in missing
+        lacks += [
             f"the agent's account lacks {need} in {named(where)}: it cannot {need.purpose}"
-            for where, need in lacks
-        ],
-        may_change_jobs=all(need is not CHANGE_JOBS for _, need in lacks),
-    )
+            for need in missing
+        ]
+    return Found(usable=usable, lacks=lacks, may_change_jobs=may_change)
 
 
 def may_change(api: KubeApi, key: str, namespaces: Sequence[str]) -> bool:
@@ -93,6 +96,15 @@ def rules_in(api: KubeApi, namespace: str) -> Rules:
 
 def named(namespace: str) -> str:
     return f"namespace {namespace}" if namespace else "all namespaces"
+
+
+def _unusable(namespace: str, needed: Sequence[Need]) -> RunnerError:
+    rights = ", ".join(str(need) for need in needed)
+    return RunnerError(
+        f"the agent's account may not {needed[0].purpose} in {named(namespace)}: it lacks {rights}",
+        hint="the chart's Role gives these rights, in its own namespace and in "
+        "additionalTargetNamespaces (rbac.clusterWide: in all)",
+    )
 
 
 def _missing(api: KubeApi, namespace: str, needs: Sequence[Need]) -> Iterator[Need]:

@@ -63,6 +63,7 @@ class KubernetesRunner:
         self._api: KubeApi | None = None
         self._lock = threading.Lock()
         self._creates = threading.BoundedSemaphore(options.creates)
+        self._usable: Sequence[str] = ()
         self._changeable: dict[str, bool] = {}
         self._runs: dict[str, KubernetesRun] = {}
         self._unfinished: dict[str, Made] = {}
@@ -95,6 +96,7 @@ class KubernetesRunner:
         found = rights.check(self.api(), self._served())
         with self._lock:
             self._changeable[JOBS] = found.may_change_jobs
+            self._usable = found.usable
         for sentence in found.lacks:
             _log.warning("%s", sentence)
 
@@ -115,7 +117,7 @@ class KubernetesRunner:
 
     def adopt(self, agent: str) -> Sequence[KubernetesRun]:
         api = self.api()
-        served = self._served()
+        served = self._usable or self._served()
         found = [
             (resource, obj)
             for resource in candidates(api, served)
@@ -145,7 +147,7 @@ class KubernetesRunner:
         with self._lock:
             known = self._changeable.get(resource.key)
         if known is None:
-            known = rights.may_change(self.api(), resource.key, self._served())
+            known = rights.may_change(self.api(), resource.key, self._usable or self._served())
             with self._lock:
                 self._changeable[resource.key] = known
         return known
