@@ -123,6 +123,8 @@ def test_what_is_kept_stays(bench: KubernetesBench) -> None:
     assert bench.runner(keep=True).adopt(bench.agent) == []
     (made,) = bench.jobs()
     assert "ttlSecondsAfterFinished" not in made["spec"]
+    assert len(bench.secrets()) == 2
+    assert not [secret for secret in bench.secrets() if secret.get("data")]
 
 
 def test_runs_of_other_names_are_not_ours(bench: KubernetesBench) -> None:

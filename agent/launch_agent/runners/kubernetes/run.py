@@ -63,6 +63,8 @@ class Host(Protocol):
 
     def remove_later(self, run: KubernetesRun) -> None: ...
 
+    def empty_secret(self, run: KubernetesRun) -> None: ...
+
 
 class KubernetesRun:
     """A run's object that was made or found. `ttl` is what a Job's time to live is to be, once reported;
@@ -179,7 +181,9 @@ class KubernetesRun:
         if self._host.may_change(self.trace.resource):
             ttl = None if self._host.options.keep else self.ttl
             self._change(marks.report(ttl, self._timestamp()))
-        if not self.leave and not self._host.options.keep:
+        if self._host.options.keep:
+            self._host.empty_secret(self)
+        elif not self.leave:
             self._host.remove_later(self)
 
     def _look(self, view: View, now: float) -> RunStatus:

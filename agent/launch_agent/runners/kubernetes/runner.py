@@ -18,7 +18,7 @@ from launch_agent.clients.kube.errors import KubeError
 from launch_agent.clients.kube.objects import Resource
 from launch_agent.errors import RunnerError, SubmitRejected
 from launch_agent.runners import WatchHealth
-from launch_agent.runners.kubernetes import facts, marks, rights, submission
+from launch_agent.runners.kubernetes import facts, marks, rights, secrets_manifest, submission
 from launch_agent.runners.kubernetes.chores import Chores
 from launch_agent.runners.kubernetes.events import Events
 from launch_agent.runners.kubernetes.kinds import candidates, is_controlled
@@ -162,6 +162,14 @@ class KubernetesRunner:
 
     def remove_later(self, run: KubernetesRun) -> None:
         self._chores.add(f"remove {run.id}", run.remove, after=self.options.ttl)
+
+    def empty_secret(self, run: KubernetesRun) -> None:
+        """What is kept for looking at it needs no API key any more. Raises RunnerError."""
+        known = run.trace.facts
+        meta = {"name": known.name, "namespace": known.namespace, "uid": known.uid}
+        owner = {"apiVersion": known.api_version, "kind": known.kind, "metadata": meta}
+        empty = secrets_manifest.env_secret(run.identity, known.namespace, {})
+        submission.apply_secret(self.api(), empty, Made(resource=run.trace.resource, obj=owner, new=False))
 
     def _namespaces(self) -> Namespaces:
         default = self.options.namespace or self.api().namespace
