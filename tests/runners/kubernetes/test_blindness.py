@@ -9,11 +9,12 @@ import pytest
 
 from launch_agent.errors import RunnerError
 from launch_agent.runners import health_of
+from launch_agent.runners.kubernetes import watching
 from launch_agent.spec.model import RunState
 from tests.fakes.eventually import eventually
 from tests.fakes.fake_node import PodEnd
 from tests.fakes.kube_proxy import KubeProxy, Refusal
-from tests.runners.kubernetes.bench import PATIENCE, KubernetesBench, await_state, end_of, job
+from tests.runners.kubernetes.bench import PATIENCE, KubernetesBench, await_state, end_of, job, pod
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -64,6 +65,22 @@ def test_a_silent_server_leaves_runs_unknown(bench: KubernetesBench, proxy: Kube
     found = eventually(lambda: unknown(run.status)() is None, within=60, what="it hears again")
     assert found
     assert run.status().state is RunState.RUNNING
+
+
+def test_watches_that_nobody_needs_end(bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_IDLE_AFTER", 10.0)
+    clock = Ahead()
+    runner = bench.runner(clock=clock)
+    ended, lives = (runner.submit(bench.request(each)) for each in (job(), pod(PodEnd.NEVER)))
+    end_of(ended)
+    ended.release()
+    clock.seconds += 20
+    await_state(lives, RunState.RUNNING)
+    runner.watching.stop_idle()
+    (left,) = health_of(runner)
+    assert left.name == f"pods in {bench.namespace}"
+    assert lives.status().state is RunState.RUNNING
+    assert end_of(runner.submit(bench.request(job()))).state is RunState.FINISHED
 
 
 def test_what_happened_while_nothing_was_heard_is_told(bench: KubernetesBench, proxy: KubeProxy) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -109,6 +110,15 @@ def test_the_time_to_live_begins_with_the_report(bench: KubernetesBench) -> None
     assert f"{bench.namespace}/{left['metadata']['name']}" == usual.id
     assert usual.status().state is RunState.FINISHED
     assert bench.runner().adopt(bench.agent) == []
+
+
+def test_what_another_agent_made_of_the_item_is_left_to_it(bench: KubernetesBench) -> None:
+    request = bench.request(job(PodEnd.NEVER))
+    bench.runner().submit(request)
+    other = dataclasses.replace(request.identity, agent="the other one")
+    with pytest.raises(SubmitRejected, match=bench.agent):
+        bench.runner().submit(dataclasses.replace(request, identity=other))
+    assert len(bench.jobs()) == 1
 
 
 def test_what_is_not_ours_is_left_alone(bench: KubernetesBench) -> None:

@@ -1,22 +1,26 @@
 """Events about a run, fetched where its objects alone do not say why it does not get on.
 
 A cluster has thousands of events a minute, so they are not watched: they are asked for by the object's uid,
-seldom, and only for runs that are not well.
+seldom, and only for runs that are not well. That is a chore: whoever asks for a status does not wait for it.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from launch_agent.clients.kube.api import KubeApi
+from launch_agent.errors import RunnerError
 from launch_agent.runners.kubernetes import facts
+from launch_agent.runners.kubernetes.chores import Chores
 from launch_agent.runners.kubernetes.facts import EventFacts
 from launch_agent.runners.kubernetes.refusals import asking
 from launch_agent.runners.kubernetes.trace import Trace, View
 
+_log = logging.getLogger(__name__)
 # Seconds between two looks at one run: the second soon, since the first may have come too early.
 _PAUSES = (3.0, 10.0, 30.0, 60.0)
 # All runs together, per second.
@@ -26,10 +30,13 @@ _MOST_EVENTS = 100
 
 
 class Events:
-    """What has happened to runs, as far as it was asked for. Answers come from memory in between."""
+    """What has happened to runs, as far as it was asked for."""
 
-    def __init__(self, api: Callable[[], KubeApi], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, api: Callable[[], KubeApi], chores: Chores, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._api = api
+        self._chores = chores
         self._clock = clock
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, int, Sequence[EventFacts]]] = {}
@@ -39,7 +46,8 @@ class Events:
         return self._found.get(trace.item, (0.0, 0, ()))[2]
 
     def about(self, trace: Trace, view: View) -> Sequence[EventFacts]:
-        """The events about a run's object and those of its pods that have not begun. Raises RunnerError."""
+        """The events about a run's object and those of its pods that have not begun, as they are known. New
+        ones are asked for where it is time; they count as news of the run."""
         now = self._clock()
         with self._lock:
             due, looks, found = self._found.get(trace.item, (0.0, 0, ()))
@@ -48,14 +56,27 @@ class Events:
             self._free = now + 1.0 / _RATE
             pause = _PAUSES[min(looks, len(_PAUSES) - 1)]
             self._found[trace.item] = (now + pause, looks + 1, found)
-        found = self._fetch(trace, view)
-        with self._lock:
-            self._found[trace.item] = (now + pause, looks + 1, found)
+        self._chores.add(f"explain {trace.facts.name}", lambda: self._look(trace, view))
         return found
 
     def forget(self, item: str) -> None:
         with self._lock:
             self._found.pop(item, None)
+
+    def _look(self, trace: Trace, view: View) -> None:
+        try:
+            found = self._fetch(trace, view)
+        except RunnerError as error:
+            # Events explain; a run's state depends neither on them nor on the right to read them.
+            _log.debug("%s", error.message)
+            return
+        with self._lock:
+            if trace.item not in self._found:
+                return  # it is over
+            due, looks, before = self._found[trace.item]
+            self._found[trace.item] = (due, looks, found)
+        if found != before:
+            trace.version += 1
 
     def _fetch(self, trace: Trace, view: View) -> Sequence[EventFacts]:
         namespace = trace.facts.namespace

@@ -96,7 +96,7 @@ class KubernetesRun:
         self._unwell: float | None = None
         self._failed: float | None = None
         self._gone: float | None = None
-        self._confirm_at = self._since + _UNSEEN_AFTER
+        self._confirm_at = self._since + (_UNSEEN_AFTER if not stopped else _LOOK_SOON)
 
     @property
     def id(self) -> str:
@@ -141,6 +141,7 @@ class KubernetesRun:
             self._change({"metadata": {"annotations": {marks.STOPPED: self._timestamp()}}})
         self._delete()
         self._stopped = True
+        self._confirm_at = self._host.clock()
         self._due = float("-inf")
 
     def release(self) -> None:
@@ -189,7 +190,7 @@ class KubernetesRun:
     def _look(self, view: View, now: float) -> RunStatus:
         if not view.there:
             return self._vanished(view, now)
-        if not self.trace.seen and now >= self._confirm_at:
+        if not self.trace.seen and now >= self._confirm_at and self._host.watching.hears(self.trace):
             self._confirm_at = now + _UNSEEN_AFTER
             if not self._is_there():
                 return self._vanished(replace(view, there=False), now)
@@ -253,11 +254,7 @@ class KubernetesRun:
             self._unwell = now
         if observed.state is not RunState.FAILED and now - self._unwell < _UNWELL_AFTER:
             return ()
-        try:
-            return self._host.events.about(self.trace, view)
-        except RunnerError:
-            # Events explain; a run's state does not depend on them, nor on the right to read them.
-            return self._host.events.known(self.trace)
+        return self._host.events.about(self.trace, view)
 
     def _is_there(self) -> bool:
         """Ask for the object itself; another one of its name is not it. Raises RunnerError."""

@@ -71,7 +71,7 @@ class KubernetesRunner:
         self._chores = Chores(clock=clock)
         self._pulls = PullSecrets(self.api, self._chores, utc=utc)
         self.logs = Logs(self.api, self._chores)
-        self.events = Events(self.api, clock=clock)
+        self.events = Events(self.api, self._chores, clock=clock)
 
     @property
     def env_limit(self) -> int:

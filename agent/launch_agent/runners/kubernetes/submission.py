@@ -22,7 +22,7 @@ from launch_agent.errors import RunnerError, SubmitRejected
 from launch_agent.runners.kubernetes import marks
 from launch_agent.runners.kubernetes.manifest import Composition
 from launch_agent.runners.kubernetes.refusals import asking, submitting
-from launch_agent.spec.identity import AGENT_KEY, ITEM_KEY, SERVICE_OF
+from launch_agent.spec.identity import AGENT_KEY, ITEM_KEY, SERVICE_OF, from_labels
 
 MANAGER = "launch-agent"
 # The keys of the kinds that are not like all others, as `Resource.key` has them.
@@ -137,12 +137,17 @@ def _make_service(api: KubeApi, namespace: str, manifest: Object, owner: Made) -
 
 def _check_ours(found: Object, manifest: Object, what: str) -> None:
     """Raise where the object that has the name is not this item's, or on its way out."""
-    for label in (ITEM_KEY, AGENT_KEY):
-        if _label(found, label) != _label(manifest, label):
-            raise SubmitRejected(
-                f"there is already a {what}, and it is not this run's",
-                hint="the names of runs begin with 'launch-'; delete the object, or use another namespace",
-            )
+    if _label(found, ITEM_KEY) != _label(manifest, ITEM_KEY):
+        raise SubmitRejected(
+            f"there is already a {what}, and it is not this run's",
+            hint="the names of runs begin with 'launch-'; delete the object, or use another namespace",
+        )
+    if _label(found, AGENT_KEY) != _label(manifest, AGENT_KEY):
+        whose = from_labels(found["metadata"].get("annotations") or {})
+        raise SubmitRejected(
+            f"there is already a {what}: the agent {whose.agent if whose else 'of another name'!r} made it",
+            hint="agents that share a queue and take over each other's runs have one name ('name')",
+        )
     if found["metadata"].get("deletionTimestamp"):
         raise RunnerError(f"{what} of an earlier try is still being deleted", retryable=True)
 

@@ -66,6 +66,11 @@ class Trace:
             self.there = False
         self.version += 1
 
+    def replaced(self) -> None:
+        """The object's name is another's by now."""
+        self.there = False
+        self.version += 1
+
     def pod_is(self, name: str, pod: PodFacts | None, now: float) -> None:
         """The informer's word about one of the pods. `now` is seconds since the epoch."""
         before = self.pods.pop(name, None)

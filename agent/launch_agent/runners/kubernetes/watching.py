@@ -94,7 +94,10 @@ class Watching:
         being followed as it is."""
         with self._lock:
             trace = self._traces.get(known.item_key)
-            if trace is None or trace.facts.uid != known.uid:
+            if trace is not None and trace.facts.uid != known.uid:
+                trace.replaced()
+                trace = None
+            if trace is None:
                 trace = Trace(resource=resource, facts=known)
                 self._traces[trace.item] = self._places[trace.place] = trace
         pods = self._api.resource("v1", "Pod")
@@ -133,6 +136,11 @@ class Watching:
                 source.checked, source.problem = now, self._blindness(source, now)
             if source.problem:
                 raise RunnerError(source.problem, retryable=True)
+
+    def hears(self, trace: Trace) -> bool:
+        """Whether the objects of the run's kind are listed and followed, with nothing in the way."""
+        source = self._sources.get((trace.resource.key, self._scope(trace.facts.namespace)))
+        return source is not None and source.informer.synced and source.informer.error is None
 
     def await_pods(self, trace: Trace, seconds: float = 0.0) -> bool:
         """Whether the pods of a run are known; soon after it is first followed they are. Waits for that."""
