@@ -47,6 +47,7 @@ def password(bench: KubernetesBench) -> str:
 
 
 def test_it_is_renewed_while_the_run_goes_on(bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulls, "_LOOK_EVERY", 0.1)
     monkeypatch.setattr(pulls, "_LEAST_PAUSE", 0.3)
     monkeypatch.setattr(pulls, "_PAUSE_AFTER_FAILURE", 0.3)
     tokens = Tokens(5.0)

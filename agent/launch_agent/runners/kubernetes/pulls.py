@@ -6,6 +6,8 @@ to another node after a week. So the Secret is written anew before what is in it
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,20 +20,25 @@ from launch_agent.runners.kubernetes.run import KubernetesRun
 from launch_agent.runners.kubernetes.submission import Made
 from launch_agent.spec.model import Credentials
 
+_log = logging.getLogger(__name__)
 # Seconds before the end of what is in the Secret at which it is renewed, or the last fifth of its time.
 _MARGIN = 600.0
 _SHARE = 0.2
 _LEAST_PAUSE = 30.0
 _PAUSE_AFTER_FAILURE = 60.0
+_LOOK_EVERY = 15.0
 
 Ask = Callable[[], Credentials | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Kept:
+    """A run whose Secret is due for renewal at a time, in seconds since the epoch."""
+
     run: KubernetesRun
     owner: Made
     ask: Ask
+    due: float
 
 
 class PullSecrets:
@@ -43,32 +50,46 @@ class PullSecrets:
         self._api = api
         self._chores = chores
         self._utc = utc
+        self._lock = threading.Lock()
+        self._kept: dict[str, _Kept] = {}
+        self._looks = False
 
     def keep(self, run: KubernetesRun, owner: Made, ask: Ask, first: Credentials) -> None:
-        """Renew what `ask` gave first, in time, again and again."""
-        self._plan(_Kept(run=run, owner=owner, ask=ask), first)
-
-    def _plan(self, kept: _Kept, credentials: Credentials) -> None:
-        if credentials.expires is not None:
-            self._renew_in(kept, pause(credentials.expires - self._utc()))
-
-    def _renew_in(self, kept: _Kept, seconds: float) -> None:
-        self._chores.add(f"renew the pull secret of {kept.run.id}", lambda: self._renew(kept), after=seconds)
-
-    def _renew(self, kept: _Kept) -> None:
-        if kept.run.has_ended:
+        """Renew what `ask` gave first, in time, again and again, until `forget`."""
+        if first.expires is None:
             return
-        try:
-            credentials = kept.ask()
-            if credentials is not None:
-                namespace = kept.owner.obj["metadata"]["namespace"]
-                secret = secrets_manifest.pull_secret(kept.run.identity, namespace, credentials)
-                submission.apply_secret(self._api(), secret, kept.owner)
-        except LaunchError:
-            self._renew_in(kept, _PAUSE_AFTER_FAILURE)
-            raise
-        if credentials is not None:
-            self._plan(kept, credentials)
+        due = self._utc() + pause(first.expires - self._utc())
+        with self._lock:
+            self._kept[run.trace.item] = _Kept(run=run, owner=owner, ask=ask, due=due)
+            begins, self._looks = not self._looks, True
+        if begins:
+            self._chores.add("renew pull secrets", self._look, after=_LOOK_EVERY, every=_LOOK_EVERY)
+
+    def forget(self, item: str) -> None:
+        with self._lock:
+            self._kept.pop(item, None)
+
+    def _look(self) -> None:
+        now = self._utc()
+        with self._lock:
+            due = [kept for kept in self._kept.values() if kept.due <= now and not kept.run.has_ended]
+        for kept in due:
+            try:
+                self._renew(kept, now)
+            except LaunchError as error:
+                kept.due = now + _PAUSE_AFTER_FAILURE
+                _log.warning("the pull secret of %s cannot be renewed yet: %s", kept.run.id, error)
+
+    def _renew(self, kept: _Kept, now: float) -> None:
+        credentials = kept.ask()
+        if credentials is None or credentials.expires is None:
+            self.forget(kept.run.trace.item)
+        if credentials is None:
+            return
+        namespace = kept.run.trace.facts.namespace
+        secret = secrets_manifest.pull_secret(kept.run.identity, namespace, credentials)
+        submission.apply_secret(self._api(), secret, kept.owner)
+        kept.due = now + pause((credentials.expires or now) - now)
 
 
 def pause(left: float) -> float:

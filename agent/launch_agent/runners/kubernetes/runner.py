@@ -112,7 +112,7 @@ class KubernetesRunner:
             self._complete(api, item_hash(request.identity), composition, made)
         run = self._run(request.identity.agent, made)
         if request.pull_credentials is not None and credentials is not None:
-            self._pulls.keep(run, made, request.pull_credentials, credentials)
+            self._pulls.keep(run, _owner(run), request.pull_credentials, credentials)
         return run
 
     def adopt(self, agent: str) -> Sequence[KubernetesRun]:
@@ -159,17 +159,15 @@ class KubernetesRunner:
         self.watching.forget(run.trace)
         self.logs.forget(item)
         self.events.forget(item)
+        self._pulls.forget(item)
 
     def remove_later(self, run: KubernetesRun) -> None:
         self._chores.add(f"remove {run.id}", run.remove, after=self.options.ttl)
 
     def empty_secret(self, run: KubernetesRun) -> None:
         """What is kept for looking at it needs no API key any more. Raises RunnerError."""
-        known = run.trace.facts
-        meta = {"name": known.name, "namespace": known.namespace, "uid": known.uid}
-        owner = {"apiVersion": known.api_version, "kind": known.kind, "metadata": meta}
-        empty = secrets_manifest.env_secret(run.identity, known.namespace, {})
-        submission.apply_secret(self.api(), empty, Made(resource=run.trace.resource, obj=owner, new=False))
+        empty = secrets_manifest.env_secret(run.identity, run.trace.facts.namespace, {})
+        submission.apply_secret(self.api(), empty, _owner(run))
 
     def _namespaces(self) -> Namespaces:
         default = self.options.namespace or self.api().namespace
@@ -294,3 +292,11 @@ class KubernetesRunner:
                 lambda: submission.delete(self.api(), resource, obj),
                 after=self.options.ttl,
             )
+
+
+def _owner(run: KubernetesRun) -> Made:
+    """A run's object, as far as it takes to own something."""
+    known = run.trace.facts
+    meta = {"name": known.name, "namespace": known.namespace, "uid": known.uid}
+    obj = {"apiVersion": known.api_version, "kind": known.kind, "metadata": meta}
+    return Made(resource=run.trace.resource, obj=obj, new=False)
