@@ -131,7 +131,8 @@ def test_what_the_config_does_not_name_is_not_imported(tmp_path: Path) -> None:
 
     (tmp_path / "launch-config.yaml").write_text("queues: [q]\nbuilder: {destination: reg.example.com/x}\n")
     code = (
-        "import sys, pathlib\nfrom launch_agent.config import load\nfrom launch_agent.control import supplies\n"
+        "import sys, pathlib\nfrom launch_agent.config import load\n"
+        "from launch_agent.control import supplies\n"
         f"supplies.make(load.load(pathlib.Path({str(tmp_path)!r}), {{'WANDB_API_KEY': 'k' * 40}}), {{}});"
         "print(*({'boto3', 'botocore', 'google', 'azure', 'requests'} & set(sys.modules)))"
     )

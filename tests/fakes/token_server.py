@@ -27,11 +27,13 @@ USER, PASSWORD, REFRESH_TOKEN = "morgiana", "forty jars", "a-refresh-token"
 class TokenServer(Loopback):
     """`rights` maps a repository to what USER may do there; `public` to what anybody may. `lifetime` is what
     the server says of its tokens, in seconds. `accepts` maps users to how their passwords begin, all of them
-    being one user here. `asked` lists the scopes of each request."""
+    being one user here; `hidden` repositories are granted to who pushes only, as GHCR does with new
+    ones. `asked` lists the scopes of each request."""
 
     folder: Path
     rights: dict[str, set[str]]
     public: dict[str, set[str]] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
     accepts: dict[str, str] = field(default_factory=lambda: {USER: PASSWORD})
     lifetime: float = 60.0
     name_of_token: str = "token"
@@ -67,6 +69,8 @@ class TokenServer(Loopback):
 
     def _granted(self, user: str, scope: str) -> dict[str, object]:
         kind, name, actions = scope.split(":")
+        if name in self.hidden and "push" not in actions:
+            return {"type": kind, "name": name, "actions": []}
         may = self.public.get(name, set()) | (self.rights.get(name, set()) if user else set())
         return {"type": kind, "name": name, "actions": sorted(may & set(actions.split(",")))}
 

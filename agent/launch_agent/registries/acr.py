@@ -32,6 +32,10 @@ _SCOPES = {
     ".azurecr.cn": "https://management.chinacloudapi.cn/.default",
 }
 _SCOPE = "https://containerregistry.azure.net/.default"
+_NOBODY = (
+    "give the agent's pod a workload identity (AKS), or credentials as azure-identity reads them "
+    "(AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET; a managed identity; az login)"
+)
 # What a token is taken to be good for that does not say.
 _LIFETIME = 3600.0
 
@@ -80,7 +84,7 @@ class AcrRegistry(RemoteRegistry):
             message = f"cannot {doing}: no token of Azure AD: {fault.message}"
             if fault.is_retryable:
                 raise RegistryUnavailable(message) from error
-            raise RegistryDenied(message, hint="does `launch-agent doctor` find the credentials?") from error
+            raise RegistryDenied(message, hint=_NOBODY) from error
 
 
 def _end(token: str, now: float) -> float:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from launch_agent.clients.cloud_faults import Cause, Fault, understand
@@ -161,7 +162,8 @@ class EcrRegistry:
                 # The registry's region, which is not the environment's where no environment was named.
                 parts = self._there().host.split(".")
                 region = parts[3] if len(parts) > 4 else self._environment.region
-                client = self._environment.session().client("ecr", region_name=region)
+                settings = Config(use_fips_endpoint=True) if parts[2] == "ecr-fips" else None
+                client = self._environment.session().client("ecr", region_name=region, config=settings)
                 self._client = (client, self._clock() + _CLIENT_SECONDS)
             return client
 

@@ -32,6 +32,8 @@ _HINT = (
     "check the project's and the repository's names too"
 )
 
+_NOBODY = "Google does not accept the credentials that the agent found: renew them"
+
 
 class GarRegistry(RemoteRegistry):
     """A repository of Artifact Registry, as the environment's credentials open it."""
@@ -57,7 +59,7 @@ class GarRegistry(RemoteRegistry):
             message = f"cannot get an access token for {self.host}: {fault.message}"
             if fault.is_retryable:
                 raise RegistryUnavailable(message) from error
-            raise RegistryDenied(message, hint="does `launch-agent doctor` find the credentials?") from error
+            raise RegistryDenied(message, hint=_NOBODY) from error
         finally:
             manager.clear()
         # google-auth gives times without a zone, in UTC.

@@ -77,9 +77,28 @@ class RemoteRegistry:
             return fresh
 
     def exists(self, ref: ImageRef) -> str:
-        """The digest of the image's manifest; empty where there is no such image."""
-        found = self.place_of(ref).head(ref.digest or ref.tag or "latest")
+        """The digest of the image's manifest; empty where there is no such image.
+
+        Some registries (Docker Hub, GHCR) deny what does not exist and is made by the first push: whoever
+        may push there finds nothing.
+        """
+        place = self.place_of(ref)
+        try:
+            found = place.head(ref.digest or ref.tag or "latest")
+        except RegistryDenied as error:
+            if not self._may_push(place):
+                raise error from None
+            return ""
         return found.digest if found is not None else ""
+
+    def _may_push(self, place: Repository) -> bool:
+        if self.credentials() is None:
+            return False
+        try:
+            place.check_push()
+        except RegistryDenied:
+            return False
+        return True
 
     def place_of(self, ref: ImageRef) -> Repository:
         """The repository of a reference of this registry. Raises RegistryError for another's."""
@@ -92,9 +111,9 @@ class RemoteRegistry:
         """Raise RegistryError where images cannot be looked for and pushed. `hint` names the right that is
         needed, for registries that do not."""
         try:
-            # No image has this tag; looking for it takes the right to read.
-            self.contents.head("launch-agent-verify")
             self.contents.check_push()
+            # No image has this tag; looking for it takes the right to read.
+            self.exists(ImageRef.parse(f"{self.repository}:launch-agent-verify"))
         except RegistryDenied as error:
             if not hint:
                 raise

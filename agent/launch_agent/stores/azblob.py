@@ -149,7 +149,7 @@ class BlobStore:
             hint = {
                 Cause.DENIED: _ROLE.format(place=f"{self._account}/{self._container_name}"),
                 Cause.ABSENT: f"make the container {self._container_name}",
-                Cause.NO_CREDENTIALS: "does `launch-agent doctor` find the agent's identity?",
+                Cause.NO_CREDENTIALS: _ROLE.format(place=f"{self._account}/{self._container_name}"),
                 Cause.UNREACHABLE: f"is {self._account} the right account?",
             }.get(fault.cause, "")
             message = f"cannot {doing} {self._place}: {fault.message}"

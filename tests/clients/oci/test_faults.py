@@ -81,6 +81,7 @@ def test_an_upload_that_never_works_says_why(repository: Repository, proxy: Regi
     proxy.always(status(500, body=b"disk full"), on=UPLOADS)
     with pytest.raises(RegistryUnavailable, match=r"cannot push the layer sha256:.* says: disk full"):
         repository.push_blob(LAYER, CONTENT)
+    assert proxy.count("DELETE .*/blobs/uploads/") == 1, "the upload is given up"
     assert not repository.has_blob(LAYER.digest)
 
 

@@ -120,9 +120,11 @@ class Repository:
             raise RegistryError(f"cannot {doing}: it is not an object")
         return value
 
-    def has_blob(self, digest: str) -> bool:
+    def has_blob(self, digest: str, *, pushing: bool = False) -> bool:
+        """`pushing` asks with the right to push: some registries deny reading what is yet to be made."""
         doing = f"look for the layer {digest} in {self}"
-        answer = self.client.request(doing, "HEAD", self.url("blobs", digest), scopes=self.pull, follow=False)
+        scopes = self.push if pushing else self.pull
+        answer = self.client.request(doing, "HEAD", self.url("blobs", digest), scopes=scopes, follow=False)
         # A redirect says where it is; signed addresses of stores are good for the GET only.
         if answer.status == 200 or 300 <= answer.status < 400:
             return True
@@ -187,7 +189,7 @@ class Repository:
 
         `mount_from` are repositories of the same registry that may have it: then it is linked, not sent.
         """
-        if self.has_blob(descriptor.digest):
+        if self.has_blob(descriptor.digest, pushing=True):
             return False
         location = ""
         for source in mount_from:
@@ -296,7 +298,7 @@ class Repository:
             self.url("blobs", "uploads/"),
             self.push,
             doing=f"push {what} to {self}",
-            is_there=(lambda: self.has_blob(digest)) if digest else (lambda: False),
+            is_there=(lambda: self.has_blob(digest, pushing=True)) if digest else (lambda: False),
             chunk=self._chunk,
             progress=progress,
         )

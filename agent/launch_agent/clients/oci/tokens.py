@@ -80,6 +80,7 @@ class Keys:
         self._http = http
         self._clock = clock
         self._lock = threading.Lock()
+        self._fetching = threading.Lock()
         self._challenge: Challenge | None = None
         self._tokens: dict[frozenset[str], tuple[str, float]] = {}
 
@@ -95,14 +96,21 @@ class Keys:
         if not challenge.realm:
             return self._basic()
         wanted = frozenset(scopes)
-        with self._lock:
-            token, ends = self._tokens.get(wanted, ("", 0.0))
-        if self._clock() < ends:
-            return f"Bearer {token}"
-        token, ends = self._fetch(challenge, wanted)
-        with self._lock:
-            self._tokens[wanted] = (token, ends)
+        if kept := self._kept(wanted):
+            return f"Bearer {kept}"
+        # Many threads begin a push at once; one of them asks for the token.
+        with self._fetching:
+            if kept := self._kept(wanted):
+                return f"Bearer {kept}"
+            token, ends = self._fetch(challenge, wanted)
+            with self._lock:
+                self._tokens[wanted] = (token, ends)
         return f"Bearer {token}"
+
+    def _kept(self, scopes: frozenset[str]) -> str:
+        with self._lock:
+            token, ends = self._tokens.get(scopes, ("", 0.0))
+        return token if self._clock() < ends else ""
 
     def learn(self, answer: Response, scopes: Iterable[str], *, is_plain: bool) -> bool:
         """Take a 401's challenge; True where another try has better chances. `is_plain` says that the

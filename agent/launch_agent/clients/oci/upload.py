@@ -17,12 +17,13 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlencode
 
-from launch_agent.clients.http import TRANSIENT, NoAnswer, Response
+from launch_agent.clients.http import ONCE, TRANSIENT, NoAnswer, Response
 from launch_agent.clients.oci.client import RegistryClient
 from launch_agent.clients.oci.model import Descriptor
 from launch_agent.errors import RegistryError, RegistryUnavailable
@@ -117,6 +118,10 @@ class Upload:
     def run(self, descriptor: Descriptor, content: Content, location: str = "") -> None:
         """Send what the descriptor describes; `location` is a session that a refused mount has begun."""
         self._location, self._offset = location, 0
+        with self._given_up():
+            self._run(descriptor, content)
+
+    def _run(self, descriptor: Descriptor, content: Content) -> None:
         for attempt in range(_ATTEMPTS):
             try:
                 if not self._location:
@@ -141,6 +146,10 @@ class Upload:
 
     def run_stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
         """Send bytes that come once, and say what they were. Memory holds one chunk."""
+        with self._given_up():
+            return self._run_stream(chunks, media_type)
+
+    def _run_stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
         digest, sent = hashlib.sha256(), 0
         self._begin()
         for chunk in _even(chunks, max(self._chunk, CHUNK)):
@@ -159,6 +168,20 @@ class Upload:
         )
         self._client.expect(self._doing, answer, 201, 204, pushing=True)
         return descriptor
+
+    @contextmanager
+    def _given_up(self) -> Iterator[None]:
+        """Tell the registry where an upload ends without a blob, so that it keeps no half of one."""
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done and self._location:
+                with suppress(RegistryError):
+                    self._client.request(
+                        self._doing, "DELETE", self._location, scopes=self._scopes, follow=False, retry=ONCE
+                    )
 
     def _begin(self) -> None:
         answer = self._client.request(
