@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from launch_agent.errors import RunnerError
+from launch_agent.runners.kubernetes import runner as module
 from launch_agent.spec.model import Credentials, RunRequest, RunState
 from launch_agent.spec.secret import Secret
 from tests.fakes.eventually import eventually
@@ -101,6 +102,31 @@ def test_a_launch_that_is_cut_off_is_made_good(
 def test_the_steps_are_as_many_as_are_tried(bench: KubernetesBench, proxy: KubeProxy) -> None:
     bench.runner(bench.through(proxy)).submit(everything(bench))
     assert len(proxy.writes) == WRITES
+
+
+def test_a_launch_that_nobody_can_finish_goes_back(
+    bench: KubernetesBench, proxy: KubeProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's memory of the launch went with its pod, before the Secret was made."""
+    monkeypatch.setattr(module, "_SETTLE_AFTER", 0.2)
+    waits = {"starts_after": "1h"}
+    first = bench.runner(bench.through(proxy))
+    whole = first.submit(bench.request(job(PodEnd.NEVER, **waits)))
+    proxy.strike = dies_at(2, Fault.UNSEEN)
+    with pytest.raises(RunnerError):
+        first.submit(bench.request(job(PodEnd.NEVER, **waits)))
+    first.close()
+    runner = bench.runner()
+    adopted = {run.id: run for run in runner.adopt(bench.agent)}
+    assert len(adopted) == 2
+    other = adopted.pop(whole.id)
+    (half,) = adopted.values()
+    status = end_of(half)
+    assert (status.state, status.reason) == (RunState.PREEMPTED, "LaunchCutOff")
+    half.release()
+    eventually(lambda: len(bench.jobs()) == 1, within=PATIENCE)
+    assert not other.status().state.is_terminal
+    assert not bench.runner().adopt(bench.agent)[0].status().state.is_terminal
 
 
 @pytest.mark.parametrize("fault", [Fault.UNSEEN, Fault.LOST])

@@ -40,6 +40,11 @@ _AWAIT_LIST = 10.0
 _UNSEEN_AFTER = 10.0
 # Pods may outlive a cancelled run's object for as long as they were given to end; a lost node's for ever.
 _AWAIT_PODS = 120.0
+_CUT_OFF = RunStatus(
+    state=RunState.PREEMPTED,
+    reason="LaunchCutOff",
+    message="the agent ended while it launched the run, and nothing is left to finish the launch with",
+)
 
 
 class Host(Protocol):
@@ -95,6 +100,8 @@ class KubernetesRun:
         self._diagnosis: Diagnosis | None = None
         self._unwell: float | None = None
         self._failed: float | None = None
+        self._doubted = False
+        self._cut_off = False
         self._gone: float | None = None
         self._confirm_at = self._since + (_UNSEEN_AFTER if not stopped else _LOOK_SOON)
 
@@ -109,6 +116,20 @@ class KubernetesRun:
     @property
     def has_ended(self) -> bool:
         return self._end is not None
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it may be that the launch was cut off, and that not everything of it was made."""
+        return self._doubted and self._end is None
+
+    def doubt(self) -> None:
+        """It was found, and nobody has looked yet whether its Secret was made too."""
+        self._doubted = True
+
+    def settle(self, *, cut_off: bool) -> None:
+        """Everything of it is there, or it will never start and is to be launched anew."""
+        self._doubted, self._cut_off = False, cut_off
+        self._due = float("-inf")
 
     def status(self) -> RunStatus:
         if self._end is not None:
@@ -197,9 +218,13 @@ class KubernetesRun:
         observed = status.observe(view.facts, self._host.rules, view.pods)
         if self._stopped:
             return self._stopping(observed)
+        if self._cut_off and not observed.state.is_terminal:
+            return _CUT_OFF
         pods = [*view.pods, *view.lost] if observed.state is RunState.FAILED else view.pods
         events = self._events(observed, view, now)
         self._diagnosis = diagnose.explain(observed, pods, events, self._host.utc(), self._diagnosis)
+        if self._doubted and not observed.state.is_terminal and self._diagnosis is not None:
+            return status.status_of(observed, replace(self._diagnosis, fatal=False))
         if self._awaits_reason(observed, view, now):
             return replace(self._status, reason="", message="", hint="")
         return status.status_of(observed, self._diagnosis)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from launch_agent.clients.kube.api import KubeApi
-from launch_agent.clients.kube.errors import KubeError
+from launch_agent.clients.kube.errors import AlreadyExists, KubeError
 from launch_agent.clients.kube.objects import Resource
 from launch_agent.errors import RunnerError, SubmitRejected
 from launch_agent.runners import WatchHealth
-from launch_agent.runners.kubernetes import facts, marks, rights, secrets_manifest, submission
+from launch_agent.runners.kubernetes import facts, marks, rights, secrets_manifest, status, submission
 from launch_agent.runners.kubernetes.chores import Chores
 from launch_agent.runners.kubernetes.events import Events
 from launch_agent.runners.kubernetes.kinds import candidates, is_controlled
@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 # Seconds. A launch that failed between two of its requests is tried again much sooner.
 _ABANDONED_AFTER = 900.0
 _TIDY_EVERY = 60.0
+# By then an agent that starts again has taken up the launches that it finds in its state folder.
+_SETTLE_AFTER = 20.0
 
 
 class KubernetesRunner:
@@ -111,6 +113,7 @@ class KubernetesRunner:
             made = submission.make_object(api, composition, hold_ttl=self._holds_ttl())
             self._complete(api, item_hash(request.identity), composition, made)
         run = self._run(request.identity.agent, made)
+        run.settle(cut_off=False)
         if request.pull_credentials is not None and credentials is not None:
             self._pulls.keep(run, _owner(run), request.pull_credentials, credentials)
         return run
@@ -280,9 +283,40 @@ class KubernetesRunner:
             self._sweep(resource, obj)
             return None
         run = self._run(agent, Made(resource=resource, obj=obj, new=False))
+        has_secret = secrets_manifest.env_secret_name(identity) in str(obj.get("spec"))
+        if has_secret and not self._has_started(run):
+            run.doubt()
+            self._chores.add(f"see if {run.id} is whole", lambda: self._settle(run), after=_SETTLE_AFTER)
         if marks.stopped(obj) and not obj["metadata"].get("deletionTimestamp"):
             self._chores.add(f"stop {run.id}", run.remove)  # the agent that was to do it did not come to it
         return run
+
+    def _settle(self, run: KubernetesRun) -> None:
+        """Find out whether the Secret of a run that has not begun was made."""
+        if not run.is_doubted:
+            return
+        try:
+            cut_off = not self._has_started(run) and not self._has_secret(run)
+        except RunnerError:
+            self._chores.add(f"see if {run.id} is whole", lambda: self._settle(run), after=_SETTLE_AFTER)
+            raise
+        if run.is_doubted:  # nobody has launched it again meanwhile
+            run.settle(cut_off=cut_off)
+
+    def _has_started(self, run: KubernetesRun) -> bool:
+        view = self.watching.view(run.trace)
+        return status.observe(view.facts, self.rules, view.pods).state.has_started
+
+    def _has_secret(self, run: KubernetesRun) -> bool:
+        """The Secret cannot be read; but whether one of its name could be made says whether it is there."""
+        namespace = run.trace.facts.namespace
+        secret = secrets_manifest.env_secret(run.identity, namespace, {})
+        with asking(f"see if the Secret of {run.id} is there"):
+            try:
+                self.api().create(self.api().resource("v1", "Secret"), namespace, secret, dry_run=True)
+            except AlreadyExists:
+                return True
+        return False
 
     def _sweep(self, resource: Resource, obj: Mapping[str, Any]) -> None:
         """An object that an earlier agent had reported, and did not come to remove."""
