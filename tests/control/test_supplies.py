@@ -34,7 +34,7 @@ def test_nothing_named_is_nothing_made(tmp_path: Path) -> None:
     made.verify()
 
 
-@pytest.mark.req("REG-1", "REG-7", "REG-12", "REG-13", "REG-14")
+@pytest.mark.req("REG-1", "REG-7", "REG-10", "REG-12", "REG-13", "REG-14")
 @pytest.mark.parametrize(
     ("text", "expected", "repository"),
     [
