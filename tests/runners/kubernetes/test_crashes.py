@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from launch_agent.errors import RunnerError
-from launch_agent.runners.kubernetes import runner as module
+from launch_agent.runners.kubernetes import adoption
 from launch_agent.spec.model import Credentials, RunRequest, RunState
 from launch_agent.spec.secret import Secret
 from tests.fakes.eventually import eventually
@@ -108,7 +108,7 @@ def test_a_launch_that_nobody_can_finish_goes_back(
     bench: KubernetesBench, proxy: KubeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent's memory of the launch went with its pod, before the Secret was made."""
-    monkeypatch.setattr(module, "_SETTLE_AFTER", 0.2)
+    monkeypatch.setattr(adoption, "_SETTLE_AFTER", 0.2)
     waits = {"starts_after": "1h"}
     first = bench.runner(bench.through(proxy))
     whole = first.submit(bench.request(job(PodEnd.NEVER, **waits)))

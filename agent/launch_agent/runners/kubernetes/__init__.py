@@ -1,7 +1,7 @@
 """The target resource `kubernetes`: Jobs, pods and custom resources of a cluster.
 
 options                      the config's part, as values
-runner                       create, find again, verify
+runner, adoption             create; find again after a restart
 manifest, container, …       run request -> objects (pure)
 submission, refusals         the order in which they are made; what a refusal means
 watching, trace, facts       informers, and what is kept of each run

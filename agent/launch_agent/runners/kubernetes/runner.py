@@ -10,18 +10,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from launch_agent.clients.kube.api import KubeApi
-from launch_agent.clients.kube.errors import AlreadyExists, KubeError
 from launch_agent.clients.kube.objects import Resource
 from launch_agent.errors import RunnerError, SubmitRejected
 from launch_agent.runners import WatchHealth
-from launch_agent.runners.kubernetes import facts, marks, rights, secrets_manifest, status, submission
+from launch_agent.runners.kubernetes import facts, marks, rights, secrets_manifest, submission
+from launch_agent.runners.kubernetes.adoption import Adoption
 from launch_agent.runners.kubernetes.chores import Chores
 from launch_agent.runners.kubernetes.events import Events
-from launch_agent.runners.kubernetes.kinds import candidates, is_controlled
 from launch_agent.runners.kubernetes.logs import Logs
 from launch_agent.runners.kubernetes.manifest import Composition, compose
 from launch_agent.runners.kubernetes.namespaces import Namespaces
@@ -33,7 +31,7 @@ from launch_agent.runners.kubernetes.status import Rule, rules
 from launch_agent.runners.kubernetes.submission import JOBS, Made
 from launch_agent.runners.kubernetes.trace import Trace
 from launch_agent.runners.kubernetes.watching import Watching
-from launch_agent.spec.identity import AGENT_KEY, agent_key, from_labels, item_hash
+from launch_agent.spec.identity import AGENT_KEY, agent_key, item_hash
 from launch_agent.spec.model import RunRequest
 from launch_agent.telemetry.targets import Usage
 
@@ -41,8 +39,6 @@ _log = logging.getLogger(__name__)
 # Seconds. A launch that failed between two of its requests is tried again much sooner.
 _ABANDONED_AFTER = 900.0
 _TIDY_EVERY = 60.0
-# By then an agent that starts again has taken up the launches that it finds in its state folder.
-_SETTLE_AFTER = 20.0
 
 
 class KubernetesRunner:
@@ -119,16 +115,8 @@ class KubernetesRunner:
         return run
 
     def adopt(self, agent: str) -> Sequence[KubernetesRun]:
-        api = self.api()
-        served = self._usable or self._served()
-        found = [
-            (resource, obj)
-            for resource in candidates(api, served)
-            for namespace in served
-            for obj in self._listed(api, resource, namespace, agent)
-        ]
-        runs = [self._adopted(agent, resource, obj) for resource, obj in found]
-        return [run for run in runs if run is not None]
+        adoption = Adoption(self.api(), self._chores, self.options, self.rules)
+        return adoption.runs(agent, self._usable or self._served(), lambda made: self._run(agent, made))
 
     def health(self) -> Sequence[WatchHealth]:
         return self._watching.health() if self._watching is not None else ()
@@ -260,72 +248,6 @@ class KubernetesRunner:
 
     def _news(self, trace: Trace) -> None:
         self.logs.note(trace, tuple(trace.pods.values()))
-
-    def _listed(
-        self, api: KubeApi, resource: Resource, namespace: str, agent: str
-    ) -> Sequence[Mapping[str, Any]]:
-        """What may be this agent's runs, of a kind that it may make."""
-        selector = f"{AGENT_KEY}={agent_key(agent)}"
-        with asking(f"list {resource.plural} in {namespace or 'all namespaces'}"):
-            try:
-                return list(api.each(resource, namespace, labels=selector))
-            except KubeError as error:
-                if error.status not in (403, 404, 405) or resource.key == JOBS:
-                    raise
-                _log.info("no runs are looked for among %s: %s", resource.key, error.message)
-                return ()
-
-    def _adopted(self, agent: str, resource: Resource, obj: Mapping[str, Any]) -> KubernetesRun | None:
-        identity = from_labels(obj["metadata"].get("annotations") or {})
-        if identity is None or identity.agent != agent or is_controlled(obj):
-            return None
-        if marks.reported(obj):
-            self._sweep(resource, obj)
-            return None
-        run = self._run(agent, Made(resource=resource, obj=obj, new=False))
-        has_secret = secrets_manifest.env_secret_name(identity) in str(obj.get("spec"))
-        if has_secret and not self._has_started(run):
-            run.doubt()
-            self._chores.add(f"see if {run.id} is whole", lambda: self._settle(run), after=_SETTLE_AFTER)
-        if marks.stopped(obj) and not obj["metadata"].get("deletionTimestamp"):
-            self._chores.add(f"stop {run.id}", run.remove)  # the agent that was to do it did not come to it
-        return run
-
-    def _settle(self, run: KubernetesRun) -> None:
-        """Find out whether the Secret of a run that has not begun was made."""
-        if not run.is_doubted:
-            return
-        try:
-            cut_off = not self._has_started(run) and not self._has_secret(run)
-        except RunnerError:
-            self._chores.add(f"see if {run.id} is whole", lambda: self._settle(run), after=_SETTLE_AFTER)
-            raise
-        if run.is_doubted:  # nobody has launched it again meanwhile
-            run.settle(cut_off=cut_off)
-
-    def _has_started(self, run: KubernetesRun) -> bool:
-        view = self.watching.view(run.trace)
-        return status.observe(view.facts, self.rules, view.pods).state.has_started
-
-    def _has_secret(self, run: KubernetesRun) -> bool:
-        """The Secret cannot be read; but whether one of its name could be made says whether it is there."""
-        namespace = run.trace.facts.namespace
-        secret = secrets_manifest.env_secret(run.identity, namespace, {})
-        with asking(f"see if the Secret of {run.id} is there"):
-            try:
-                self.api().create(self.api().resource("v1", "Secret"), namespace, secret, dry_run=True)
-            except AlreadyExists:
-                return True
-        return False
-
-    def _sweep(self, resource: Resource, obj: Mapping[str, Any]) -> None:
-        """An object that an earlier agent had reported, and did not come to remove."""
-        if not marks.has_ttl(obj) and marks.held_ttl(obj) is None and not self.options.keep:
-            self._chores.add(
-                "remove an ended run",
-                lambda: submission.delete(self.api(), resource, obj),
-                after=self.options.ttl,
-            )
 
 
 def _owner(run: KubernetesRun) -> Made:
