@@ -32,6 +32,10 @@ ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/jobs"
             ),
         ),
         (
+            "123456789012.dkr-ecr.eu-west-1.on.aws/x",
+            Destination(uri="123456789012.dkr-ecr.eu-west-1.on.aws/x", kind=Kind.ECR, region="eu-west-1"),
+        ),
+        (
             "europe-west4-docker.pkg.dev/p/r/i",
             Destination(
                 uri="europe-west4-docker.pkg.dev/p/r/i",

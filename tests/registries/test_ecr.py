@@ -229,3 +229,27 @@ def test_a_build_that_cannot_assume_the_role_gets_a_token(aws: Aws) -> None:
     document = json.loads(secret.files[".dockerconfigjson"].reveal())
     assert list(document["auths"]) == [HOST]
     assert document["auths"][HOST]["auth"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com",
+        f"{ACCOUNT}.dkr-ecr.eu-west-1.on.aws",
+        f"{ACCOUNT}.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+    ],
+)
+def test_the_registry_is_asked_in_its_own_region(aws: Aws, host: str) -> None:
+    registry = EcrRegistry(f"{host}/jobs", AwsEnvironment(REGION))
+    found = registry.credentials()
+    assert found is not None
+    assert found.host == host
+    assert registry._api().meta.region_name == host.split(".")[-3 if "amazonaws" in host else 2]
+
+
+def test_a_right_to_create_that_is_missing_is_named(aws: Aws, bare_environment: pytest.MonkeyPatch) -> None:
+    policy = policies.without_action(policies.ecr(), "ecr:CreateRepository")
+    use(bare_environment, aws.user(policy))
+    with aws.enforcing(), pytest.raises(RegistryDenied, match="CreateRepository") as caught:
+        registry_of(f"tests/{uuid.uuid4().hex[:12]}", makes=True).verify()
+    assert "allow ecr:CreateRepository on repository/tests/" in caught.value.hint

@@ -17,6 +17,10 @@ from launch_agent.spec.image import ImageRef
 _ECR = re.compile(
     r"(?P<account>[a-z0-9-]+)\.(?:dkr\.)?(?P<service>ecr(?:-fips)?)\.(?P<region>[a-z0-9-]+)\.(?P<domain>amazonaws\.com(?:\.cn)?)"
 )
+# The hosts that answer over IPv6 too (ECR's documents, "Making requests to dual-stack endpoints").
+_ECR_DUAL = re.compile(
+    r"[0-9]{12}\.dkr-ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:on\.aws|on\.amazonwebservices\.com\.cn)"
+)
 _GAR = re.compile(r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev")
 _GCR = re.compile(r"(?:[a-z]+\.)?gcr\.io")
 _ACR = re.compile(r"[a-z0-9-]+\.azurecr\.(?:io|cn|us)")
@@ -70,6 +74,8 @@ def parse(text: str) -> Destination:
     host, path = ref.host.lower(), ref.path
     if found := _ECR.fullmatch(host):
         host = f"{found['account']}.dkr.{found['service']}.{found['region']}.{found['domain']}"
+        return Destination(uri=f"{host}/{path}", kind=Kind.ECR, region=found["region"], tag=tag)
+    if found := _ECR_DUAL.fullmatch(host):
         return Destination(uri=f"{host}/{path}", kind=Kind.ECR, region=found["region"], tag=tag)
     if found := _GAR.fullmatch(host):
         parts = path.split("/")

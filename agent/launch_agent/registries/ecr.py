@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from launch_agent.clients.cloud_faults import Cause, Fault, understand
-from launch_agent.config.destination import of_ecr
+from launch_agent.config.destination import of_ecr, parse
 from launch_agent.errors import (
     ConfigError,
     RegistryDenied,
@@ -159,10 +159,9 @@ class EcrRegistry:
         with self._lock:
             client, until = self._client
             if client is None or self._clock() >= until:
-                # The registry's region, which is not the environment's where no environment was named.
-                parts = self._there().host.split(".")
-                region = parts[3] if len(parts) > 4 else self._environment.region
-                settings = Config(use_fips_endpoint=True) if parts[2] == "ecr-fips" else None
+                there = self._there()
+                region = parse(there.repository).region or self._environment.region
+                settings = Config(use_fips_endpoint=True) if "ecr-fips" in there.host else None
                 client = self._environment.session().client("ecr", region_name=region, config=settings)
                 self._client = (client, self._clock() + _CLIENT_SECONDS)
             return client
