@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch_agent.clients.http import HttpSettings
+from launch_agent.clients.http import HttpSettings, Response
 from launch_agent.clients.oci.client import RegistryClient
 from launch_agent.clients.oci.dockerconfig import TOKEN_USER
 from launch_agent.clients.oci.model import OCI_LAYER, Descriptor
@@ -206,3 +206,26 @@ def test_credentials_do_not_follow_a_redirect_to_another_host() -> None:
     assert "authorization" not in store.requests[0].headers
     expected = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
     assert front.requests[-1].headers["authorization"] == expected
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("/v2/a/blobs/uploads/1?state=x", "https://r.example.com:8443/v2/a/blobs/uploads/1?state=x"),
+        ("http://r.example.com/v2/a/1", "https://r.example.com:8443/v2/a/1"),
+        ("http://r.example.com:8443/v2/a/1", "https://r.example.com:8443/v2/a/1"),
+        ("https://store.example.net/1", "https://store.example.net/1"),
+    ],
+)
+def test_an_address_that_a_proxy_has_made_plain_is_encrypted(location: str, expected: str) -> None:
+    client = client_of("r.example.com:8443")
+    assert client.locate("https://r.example.com:8443/v2/a/blobs/uploads/", location) == expected
+
+
+def test_credentials_do_not_go_to_a_token_server_without_tls() -> None:
+    client = client_of("r.example.com", USER, PASSWORD)
+    challenge = 'Bearer realm="http://tokens.example.com/token",service="x"'
+    answer = Response(status=401, headers={"www-authenticate": challenge}, body=b"")
+    with pytest.raises(RegistryDenied, match="unencrypted"):
+        client.keys.learn(answer, ["repository:a:pull"], is_plain=False)
+    assert client.keys.learn(answer, ["repository:a:pull"], is_plain=True)
