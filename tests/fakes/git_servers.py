@@ -151,7 +151,7 @@ def ssh_server(folder: Path, root: Path) -> Iterator[SshServer]:
 
 class HttpsServer(ThreadingHTTPServer):
     """Repositories below `/open/` are for everybody, those below `/private/` for USER with PASSWORD.
-    `authority` is the certificate to trust; `holding` makes requests wait until the server is closed."""
+    `authority` is the certificate to trust."""
 
     daemon_threads = True
     block_on_close = False
@@ -159,9 +159,6 @@ class HttpsServer(ThreadingHTTPServer):
     def __init__(self, root: Path, certificate: Path) -> None:
         self.root = root
         self.authority = certificate
-        self.holding = False
-        self.closing = threading.Event()
-        self.seen: list[str] = []
         super().__init__(("127.0.0.1", 0), _Backend)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, certificate.with_name("key.pem"))
@@ -181,11 +178,7 @@ class _Backend(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        self.server.seen.append(f"{self.command} {self.path}")
         body = self._body()
-        if self.server.holding:
-            self.server.closing.wait(60)
-            return
         login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         if self.path.startswith("/private/") and self.headers.get("Authorization") != f"Basic {login}":
             self.send_response(401)
@@ -255,7 +248,6 @@ def https_server(folder: Path, root: Path) -> Iterator[HttpsServer]:
     try:
         yield server
     finally:
-        server.closing.set()
         server.shutdown()
         server.server_close()
         thread.join(timeout=10)
