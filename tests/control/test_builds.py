@@ -29,6 +29,12 @@ class GatedBuilder:
         self.stopped = 0
         self._error = error
 
+    repository = "registry.example/jobs"
+    has_mounts = False
+
+    def find(self, ref: ImageRef) -> ImageRef | None:
+        return None
+
     def verify(self) -> None: ...
 
     def build(

@@ -53,7 +53,8 @@ class Engine(APIClient):
     def request(self, *args: Any, **kwargs: Any) -> Response:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._silence
-        return super().request(*args, **kwargs)
+        response: Response = super().request(*args, **kwargs)
+        return response
 
     def build_events(
         self, archive: Iterable[bytes], params: Mapping[str, str], auth: Mapping[str, Any]

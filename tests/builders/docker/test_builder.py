@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from launch_agent.builders import Parts
 from launch_agent.builders.docker import create
 from launch_agent.builders.docker.builder import DockerBuilder
 from launch_agent.errors import BuildError, LaunchError, RegistryDenied
@@ -52,7 +53,7 @@ def make(docker_engine: TestEngine) -> Iterator[Callable[..., DockerBuilder]]:
     made: list[DockerBuilder] = []
 
     def builder(registry: Shelf | None = None, **options: Any) -> DockerBuilder:
-        found = create({"host": docker_engine.host, **options}, registry)
+        found = create({"host": docker_engine.host, **options}, Parts(agent="me", registry=registry))
         assert isinstance(found, DockerBuilder)
         made.append(found)
         return found
@@ -195,7 +196,7 @@ def test_a_build_that_takes_too_long_ends(make: Callable[..., DockerBuilder], ti
 
 
 def test_an_engine_that_is_away_may_be_asked_again(tmp_path: Path) -> None:
-    builder = create({"host": f"unix://{tmp_path}/absent.sock"}, None)
+    builder = create({"host": f"unix://{tmp_path}/absent.sock"}, Parts(agent="me"))
     with pytest.raises(LaunchError) as failed:
         builder.verify()
     assert failed.value.retryable

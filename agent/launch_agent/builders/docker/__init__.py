@@ -10,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from launch_agent.builders import Builder
+from launch_agent.builders import Builder, Parts
 from launch_agent.builders.docker.builder import DockerBuilder
 from launch_agent.clients.docker_engine import connect
-from launch_agent.registries import Registry
 
 
-def create(options: Mapping[str, Any], registry: Registry | None) -> Builder:
+def create(options: Mapping[str, Any], parts: Parts) -> Builder:
     """The builder for `builder` of the config; `host` among the options names the engine. Connects to nothing
     yet. Without a registry images stay in the engine, where only its own containers find them."""
     host = str(options.get("host", ""))
     return DockerBuilder(
         lambda: connect(host),
-        registry,
+        parts.registry,
         platform=str(options.get("platform", "")),
         timeout=float(options.get("build-timeout", 5400)),
     )

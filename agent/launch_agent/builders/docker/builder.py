@@ -56,12 +56,17 @@ class DockerBuilder:
             return self._engine
 
     @property
+    def has_mounts(self) -> bool:
+        """The engine's own way of building does not know them."""
+        return False
+
+    @property
     def repository(self) -> str:
-        """Where images get their names: the registry's repository, else one that is only this engine's."""
+        """The registry's repository, else one that is only this engine's."""
         return self._registry.repository if self._registry else self._local.repository
 
     def find(self, ref: ImageRef) -> ImageRef | None:
-        """The image of this name, where it is ready: in the registry, or else in the engine."""
+        """Looked for in the registry, or else in the engine."""
         if self._registry is None:
             return self._local.find(ref)
         digest = self._registry.exists(ref)
