@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.journal import Entry, Journal
 from launch_agent.control.loop import HEARTBEAT_SECONDS, Agent, repeat
 from launch_agent.control.patience import Patience
@@ -38,6 +37,7 @@ from launch_agent.spec.secret import Secret
 from launch_agent.telemetry.metrics import Metrics
 from tests.fakes.configs import agent_config
 from tests.fakes.memory_queues import MemoryQueues
+from tests.fakes.scripted_images import ScriptedImages
 from tests.fakes.scripted_runner import ScriptedRunner
 
 
@@ -102,7 +102,7 @@ class Bench:
         )
         self.pipeline = Pipeline(
             self.config,
-            builder=BuilderChoice(type=self.builder, why="the test says so"),
+            images=ScriptedImages(self.builder),
             patience=Patience(
                 self.queues,
                 metrics,

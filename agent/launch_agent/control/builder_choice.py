@@ -1,7 +1,6 @@
 """Which builder is active: the one that the config names, else docker where an engine answers, else noop.
 
-An explicit builder always wins, and a choice of any builder takes no image job away. This release has no
-builder yet: jobs that would have to be built are refused with the setting named, and the start says so.
+An explicit builder always wins, and a choice of any builder takes no image job away.
 """
 
 from __future__ import annotations
@@ -28,17 +27,10 @@ class BuilderChoice:
     why: str
 
     def refusal(self, job: str) -> Refused:
-        """What a job is told that is not a ready image."""
-        if self.type == NOOP:
-            return Refused(
-                f"the job {job!r} has to be built, and no builder is active: builder.type is noop "
-                f"({self.why})",
-                hint="set 'builder' in the agent's config, or submit a ready image",
-            )
+        """What a job is told that is not a ready image, where no builder is active."""
         return Refused(
-            f"the job {job!r} has to be built, which this release of the agent cannot do with builder.type "
-            f"{self.type} ({self.why})",
-            hint="submit the job by a ready image",
+            f"the job {job!r} has to be built, and no builder is active: builder.type is noop ({self.why})",
+            hint="set 'builder' in the agent's config, or submit a ready image",
         )
 
 

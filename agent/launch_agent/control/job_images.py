@@ -18,8 +18,9 @@ import tempfile
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from launch_agent.builders import Builder
 from launch_agent.control.builder_choice import BuilderChoice
@@ -30,6 +31,7 @@ from launch_agent.images.job import Options
 from launch_agent.registries import Registry
 from launch_agent.sources import Source, artifact
 from launch_agent.sources.git.access import Access
+from launch_agent.sources.image import ready_image
 from launch_agent.sources.of_job import source_of
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.job import Job, SourceKind
@@ -72,6 +74,14 @@ class BuildLog:
         return "".join(f"{line}\n" for line in self.lines)
 
 
+class Images(Protocol):
+    """What the pipeline asks for an image; see `JobImages`."""
+
+    def ready(self, image: str) -> JobImage: ...
+
+    def of(self, spec: RunSpec, identity: RunIdentity, *, is_stopped: Callable[[], bool]) -> JobImage: ...
+
+
 class JobImages:
     """Makes the images of one agent's jobs. `builder` is None where none is active; `folder` holds the code
     of what is being built. Safe to use from several threads."""
@@ -108,6 +118,10 @@ class JobImages:
         if self._builder is not None:
             self._builder.close()
 
+    def ready(self, image: str) -> JobImage:
+        """An image that a job names itself. Raises ImageError where it is no reference."""
+        return JobImage(reference=ready_image(image), credentials=self._opens(image))
+
     def of(self, spec: RunSpec, identity: RunIdentity, *, is_stopped: Callable[[], bool]) -> JobImage:
         """The image of the job that `spec` names, built where it is not there.
 
@@ -116,7 +130,7 @@ class JobImages:
         """
         job = artifact.resolve(spec.job, self._backend)
         if job.kind is SourceKind.IMAGE:
-            return JobImage(reference=job.image, entry_point=job.entry_point)
+            return replace(self.ready(job.image), entry_point=job.entry_point)
         if self._builder is None or self._builds is None:
             raise self._choice.refusal(spec.job)
         options = self._options(spec)
@@ -173,8 +187,14 @@ class JobImages:
     def _image(self, ref: ImageRef) -> JobImage:
         # By its digest: a tag could be pushed over between the build and the pull.
         reference = f"{ref.repository}@{ref.digest}" if ref.digest else str(ref)
-        credentials = self._registry.credentials if self._registry is not None else None
-        return JobImage(reference=reference, credentials=credentials)
+        return JobImage(reference=reference, credentials=self._opens(reference))
+
+    def _opens(self, image: str) -> Callable[[], Credentials | None] | None:
+        """What opens the image's registry, where that is the one that the config names."""
+        if self._registry is None:
+            return None
+        ours = ImageRef.parse(self._registry.repository).host
+        return self._registry.credentials if ImageRef.parse(image).host == ours else None
 
     def _options(self, spec: RunSpec) -> Options:
         return Options(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
-from launch_agent.errors import LaunchError, QueueError, RegistryUnreachable
+from launch_agent.errors import LaunchError, QueueError, RegistryUnavailable, RegistryUnreachable, SourceError
 from launch_agent.queues import QueueClient
-from launch_agent.runners import Run
 from launch_agent.spec.model import Notice, RunIdentity, Stage
 from launch_agent.telemetry.metrics import Metrics
 
@@ -22,6 +22,9 @@ _LONGEST_PAUSE = 30.0
 # Seconds for which an image's registry may be away. An engine that is away is so for all jobs, and waiting
 # loses nothing; a name with a typing error in it would hold a slot for as long as a start may take.
 _REGISTRY_PATIENCE = 300.0
+# What lies behind a name that a submitter or an administrator wrote: the same holds for a job's code.
+_AWAY = (RegistryUnreachable, RegistryUnavailable, SourceError)
+T = TypeVar("T")
 
 
 class Drained(Exception):
@@ -50,17 +53,17 @@ class Patience:
         self._draining = draining
         self._clock = clock
 
-    def until_reachable(self, submit: Callable[[], Run], identity: RunIdentity) -> Run:
-        """What `submit` returns, sooner or later. Raises its error where that is final or lasts too long,
+    def until_reachable(self, attempt: Callable[[], T], identity: RunIdentity) -> T:
+        """What `attempt` returns, sooner or later. Raises its error where that is final or lasts too long,
         Drained or Stopped where the wait is cut short."""
         give_up = self._clock() + self._start_timeout
         pause = _FIRST_PAUSE
         while True:
             try:
-                return submit()
+                return attempt()
             except LaunchError as error:
                 now = self._clock()
-                if isinstance(error, RegistryUnreachable):
+                if isinstance(error, _AWAY):
                     give_up = min(give_up, now + _REGISTRY_PATIENCE)
                 if not error.retryable or now > give_up:
                     raise
@@ -69,11 +72,11 @@ class Patience:
                     self._warn(identity, error)
             if self._draining.wait(pause):
                 raise Drained
-            if self._is_stopped(identity):
+            if self.is_stopped(identity):
                 raise Stopped
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _is_stopped(self, identity: RunIdentity) -> bool:
+    def is_stopped(self, identity: RunIdentity) -> bool:
         """Whether its user has had enough of waiting; a backend that cannot be asked says no."""
         try:
             return bool(self._queues.stop_requested([identity]))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from launch_agent.config import schema
 from launch_agent.config.model import AgentConfig
-from launch_agent.control.builder_choice import BuilderChoice
+from launch_agent.control.job_images import Images, JobImage
 from launch_agent.control.journal import Journal
 from launch_agent.control.patience import Drained, Patience, Stopped
 from launch_agent.control.reports import Reports
@@ -24,7 +24,6 @@ from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
 from launch_agent.errors import ConfigError, LaunchError, Refused
 from launch_agent.runners import Run, Runner
-from launch_agent.sources.image import ready_image
 from launch_agent.spec import macros, policy, runenv, runspec
 from launch_agent.spec.identity import run_id_for
 from launch_agent.spec.model import (
@@ -64,7 +63,7 @@ class Pipeline:
         self,
         config: AgentConfig,
         *,
-        builder: BuilderChoice,
+        images: Images,
         patience: Patience,
         targets: Targets,
         tracker: Tracker,
@@ -76,7 +75,7 @@ class Pipeline:
     ) -> None:
         self._pass_on = pass_on
         self._config = config
-        self._builder = builder
+        self._images = images
         self._patience = patience
         self._targets = targets
         self._tracker = tracker
@@ -171,30 +170,42 @@ class Pipeline:
     def _launch(self, ticket: Ticket, steps: _Steps) -> Run:
         spec, identity = ticket.spec, ticket.identity
         with steps.step("image", Stage.BUILD):
-            image = "" if spec.scheduler else self._image(spec)
+            image = self._image(spec, identity)
         with steps.step("submit", Stage.RUN):
             resource = Resource.LOCAL_PROCESS if spec.scheduler else spec.resource
             return self._patience.until_reachable(
                 lambda: self._submit(self._targets.runner(resource), ticket, image), identity
             )
 
-    def _image(self, spec: RunSpec) -> str:
-        """The image to run; empty for a process."""
-        if spec.job:
-            raise self._builder.refusal(spec.job)
-        return ready_image(spec.image) if spec.resource != Resource.LOCAL_PROCESS else spec.image
+    def _image(self, spec: RunSpec, identity: RunIdentity) -> JobImage:
+        """The image to run, made where there is none; without a reference for a process."""
+        if spec.scheduler:
+            return JobImage(reference="")
+        if spec.resource == Resource.LOCAL_PROCESS:
+            if spec.job:
+                raise Refused(
+                    f"the job {spec.job!r} runs in an image, and a process has none",
+                    hint="submit it to a queue of containers, or submit a command as the entry point",
+                )
+            return JobImage(reference=spec.image)
+        if not spec.job:
+            return self._images.ready(spec.image)
+        return self._patience.until_reachable(
+            lambda: self._images.of(spec, identity, is_stopped=lambda: self._patience.is_stopped(identity)),
+            identity,
+        )
 
-    def _submit(self, runner: Runner, ticket: Ticket, image: str) -> Run:
+    def _submit(self, runner: Runner, ticket: Ticket, image: JobImage) -> Run:
         spec, identity = ticket.spec, ticket.identity
         env = runenv.make(
             spec,
             identity,
             base_url=self._config.base_url,
             api_key=self._config.api_key,
-            image=image,
+            image=image.reference,
             env_limit=runner.env_limit,
         )
-        values = macros.macros_for(spec, identity, image)
+        values = macros.macros_for(spec, identity, image.reference)
         if unknown := macros.unknown(spec.resource_args):
             _log.warning(
                 "item %s uses macros that do not exist: %s", identity.item_id, ", ".join(sorted(unknown))
@@ -204,8 +215,8 @@ class Pipeline:
         return runner.submit(
             RunRequest(
                 identity=identity,
-                image=image,
-                entry_point=spec.overrides.entry_point,
+                image=image.reference,
+                entry_point=spec.overrides.entry_point or image.entry_point,
                 args=spec.overrides.args,
                 env={**passed.env, **env.env},
                 secret_env={**passed.secret_env, **env.secret_env},
@@ -213,6 +224,7 @@ class Pipeline:
                 working_dir=spec.overrides.working_dir,
                 services=[macros.fill(service, values) for service in spec.services],
                 authorities=passed.authorities,
+                pull_credentials=image.credentials,
             )
         )
 

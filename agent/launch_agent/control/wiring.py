@@ -27,13 +27,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from launch_agent.clients.http import HttpSettings
+from launch_agent.clients.http import HttpClient, HttpSettings
 from launch_agent.clients.kube_lease import KubeLease
 from launch_agent.config.model import AgentConfig
-from launch_agent.control import builder_choice
+from launch_agent.control import builder_choice, building
 from launch_agent.control.journal import Journal
 from launch_agent.control.leader import ALONE, Election, Lead, Leadership, Terms, holder_name
 from launch_agent.control.loop import Agent, repeat
@@ -109,6 +110,8 @@ class Process:
         self.metrics.registry.register(TargetCollector(self.targets.health, self.targets.usage))
         self.pool = LaunchPool(config.max_concurrent_launches)
         self._builder = builder_choice.choose(config, os.environ)
+        self._http = HttpClient(HttpSettings(environment=os.environ))
+        self.images = building.images(config, self._builder, self._http, os.environ)
         self.agent = Agent(
             config,
             queues=self.queues,
@@ -133,7 +136,7 @@ class Process:
         )
         return Pipeline(
             self._config,
-            builder=self._builder,
+            images=self.images,
             patience=patience,
             targets=self.targets,
             tracker=self.tracker,
@@ -146,10 +149,9 @@ class Process:
     def run(self) -> int:
         """Start everything, wait for the end, drain."""
         _log.info("builder: %s (%s)", self._builder.type, self._builder.why)
-        if self._builder.type != builder_choice.NOOP:
-            _log.warning("this release runs ready images only; jobs that have to be built are refused")
         with self._signals(), self._health(), self._leading() as leads:
             if leads and self._register():
+                self.images.clean()
                 self.agent.recover()
                 self._start(
                     "tracker", lambda: self.tracker.tick(time.monotonic()), self._ended, threading.Event()
@@ -199,6 +201,8 @@ class Process:
         _log.info("the agent ends; %s", f"{live} runs go on" if live else "no run is left")
         self._ended.set()
         self.targets.close()
+        self.images.close()
+        self._http.close()
 
     def _report(self) -> float:
         self.reports.wait_for_news(_REPORT_SECONDS)
@@ -302,8 +306,12 @@ def _likely(config: AgentConfig, environment: Mapping[str, str]) -> list[str]:
     return [Resource.KUBERNETES.value] if told or environment.get("KUBERNETES_SERVICE_HOST") else []
 
 
-def _runner_options(config: AgentConfig) -> dict[str, Mapping[str, Any]]:
-    """The config's options; runs of processes live in the state folder unless it says otherwise."""
-    own = {"work-dir": str(config.state_dir / "runs")}
-    processes = {**own, **config.runner.get(Resource.LOCAL_PROCESS, {})}
-    return {**config.runner, Resource.LOCAL_PROCESS.value: processes}
+def _runner_options(config: AgentConfig) -> dict[str, dict[str, Any]]:
+    """The config's options. Runs of processes live in the state folder unless it says otherwise, and the
+    clouds' own runners need to know whose credentials they use."""
+    options = {resource: dict(each) for resource, each in config.runner.items()}
+    processes = options.setdefault(Resource.LOCAL_PROCESS.value, {})
+    processes.setdefault("work-dir", str(config.state_dir / "runs"))
+    for resource in (Resource.SAGEMAKER, Resource.VERTEX):
+        options.setdefault(resource.value, {})["environment"] = asdict(config.environment)
+    return options
