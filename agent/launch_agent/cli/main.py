@@ -18,6 +18,7 @@ from launch_agent.errors import ConfigError, LaunchError
 COMMANDS = {
     "start": ("start", "Run an agent that polls queues and starts jobs."),
     "lint": ("lint", "Check launch configs and queue configs before anything acts on them."),
+    "doctor": ("doctor", "Check a config against the world, changing nothing."),
     "dockerfile": ("dockerfile", "Print what would be built for a job, and why."),
     "server": ("server", "Run the embedded queue server."),
     "queue": ("queue", "Create, list, show, update and delete queues."),

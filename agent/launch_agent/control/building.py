@@ -28,7 +28,7 @@ def images(
     found = supplies.make(config, environment)
     return JobImages(
         choice=choice,
-        builder=None if choice.type == NOOP else _builder(config, choice.type, found),
+        builder=None if choice.type == NOOP else builder(config, choice.type, found),
         registry=found.registry,
         backend=artifact.Backend(config.base_url, config.api_key, http),
         access=Access(environment=environment),
@@ -37,7 +37,8 @@ def images(
     )
 
 
-def _builder(config: AgentConfig, kind: str, found: Supplies) -> Builder:
+def builder(config: AgentConfig, kind: str, found: Supplies) -> Builder:
+    """The builder of a kind, which asks nothing of the world yet."""
     options: dict[str, Any] = dict(config.builder.options)
     # The engine that builds is the one that runs, unless the builder's own options name another.
     if host := config.runner.get(Resource.LOCAL_CONTAINER, {}).get("host"):

@@ -101,7 +101,7 @@ class Process:
             forget=journal.erase,
         )
         self.targets = Targets(
-            _runner_options(config),
+            runner_options(config),
             journal,
             made=lambda runner: self.tracker.adopt(runner, config.name, time.monotonic()),
             lead=self.lead,
@@ -306,7 +306,7 @@ def _likely(config: AgentConfig, environment: Mapping[str, str]) -> list[str]:
     return [Resource.KUBERNETES.value] if told or environment.get("KUBERNETES_SERVICE_HOST") else []
 
 
-def _runner_options(config: AgentConfig) -> dict[str, dict[str, Any]]:
+def runner_options(config: AgentConfig) -> dict[str, dict[str, Any]]:
     """The config's options. Runs of processes live in the state folder unless it says otherwise, and the
     clouds' own runners need to know whose credentials they use."""
     options = {resource: dict(each) for resource, each in config.runner.items()}
