@@ -24,6 +24,7 @@
         │   ├── ImageDenied       our credentials do not open the image
         │   └── ContainerCannotRun  the entry point is missing or not a program
         ├── RegistryUnreachable   the image's registry does not answer, or not in time
+        ├── RightMissing          our account may not do this on it, for now at least
         └── StartTimeout          it took the job and never started it
 
 A message says what was being done, to what, and why it failed; `hint` says what to change. Errors of SDKs
@@ -178,6 +179,14 @@ class ContainerCannotRun(SubmitRejected):
 
 class RegistryUnreachable(RunnerError):
     """The image's registry does not answer, or not in time."""
+
+
+class RightMissing(RunnerError):
+    """The agent's own account may not do this. Rights come late (an API server that has just started knows
+    none) and are given back, so it is no fault of the job's."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint, retryable=True)
 
 
 class StartTimeout(RunnerError):

@@ -11,7 +11,14 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from launch_agent.errors import LaunchError, QueueError, RegistryUnavailable, RegistryUnreachable, SourceError
+from launch_agent.errors import (
+    LaunchError,
+    QueueError,
+    RegistryUnavailable,
+    RegistryUnreachable,
+    RightMissing,
+    SourceError,
+)
 from launch_agent.queues import QueueClient
 from launch_agent.spec.model import Notice, RunIdentity, Stage
 from launch_agent.telemetry.metrics import Metrics
@@ -22,8 +29,9 @@ _LONGEST_PAUSE = 30.0
 # Seconds for which an image's registry may be away. An engine that is away is so for all jobs, and waiting
 # loses nothing; a name with a typing error in it would hold a slot for as long as a start may take.
 _REGISTRY_PATIENCE = 300.0
-# What lies behind a name that a submitter or an administrator wrote: the same holds for a job's code.
-_AWAY = (RegistryUnreachable, RegistryUnavailable, SourceError)
+# What lies behind a name that a submitter or an administrator wrote: the same holds for a job's code, and for
+# rights that nobody may ever give.
+_AWAY = (RegistryUnreachable, RegistryUnavailable, RightMissing, SourceError)
 T = TypeVar("T")
 
 

@@ -20,9 +20,11 @@ from launch_agent.clients.kube.errors import (
     NotFound,
     Unavailable,
 )
-from launch_agent.errors import RunnerError, SubmitRejected
+from launch_agent.errors import RightMissing, RunnerError, SubmitRejected
 
 _QUOTA = "exceeded quota"
+# How the authorizer says no; admission, which refuses the run itself, has the same status and other words.
+_NO_RIGHT = re.compile(r'cannot \w+ resource "')
 _TERMINATING = "because it is being terminated"
 _NO_NAMESPACE = re.compile(r'namespaces? "([^"]+)" not found')
 _WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request')
@@ -64,6 +66,8 @@ def refusal(error: KubeError, what: str, namespace: str) -> RunnerError:
             hint=f"a quota of namespace {namespace} is used up; the run is tried again",
             retryable=True,
         )
+    if isinstance(error, Forbidden) and _NO_RIGHT.search(said):
+        return RightMissing(f"cannot create {what}: {said}", hint=_CHART_HINT)
     if _TERMINATING in said:
         hint = f"namespace {namespace} is being deleted; choose another one"
     elif missing := _NO_NAMESPACE.search(said):
