@@ -120,8 +120,10 @@ class Builds:
             with self._lock:
                 if self._under_way.get(key) is build:
                     del self._under_way[key]
-            build.done.set()
-            release()
+            try:
+                release()
+            finally:
+                build.done.set()
 
 
 def _again(error: LaunchError | None) -> Exception:
