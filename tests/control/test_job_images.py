@@ -127,7 +127,9 @@ def dockerfile(image: str, *lines: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.req("JOB-3", "JOB-6", "JOB-9", "IMG-2", "IMG-3", "IMG-4", "IMG-5", "REG-2", "REG-3", "DKR-2")
+@pytest.mark.req(
+    "JOB-3", "JOB-6", "JOB-9", "IMG-2", "IMG-3", "IMG-4", "IMG-5", "REG-2", "REG-3", "DKR-3", "DKR-4"
+)
 def test_equal_code_is_built_once_and_found_again(
     bench: Bench, tiny_image: str, docker_engine: TestEngine
 ) -> None:
@@ -218,13 +220,14 @@ def test_a_job_that_is_not_there_is_named(bench: Bench) -> None:
         bench.image("team/jobs/absent:latest")
 
 
-@pytest.mark.req("REG-6")
+@pytest.mark.req("REG-6", "CON-12")
 def test_an_image_of_our_registry_brings_what_opens_it(bench: Bench) -> None:
     assert bench.registry is not None
     assert bench.images.ready(f"{bench.registry.repository}:1").credentials is not None
     assert bench.images.ready("docker.io/library/busybox").credentials is None
 
 
+@pytest.mark.req("DKR-7")
 def test_without_a_registry_images_stay_in_the_engine(
     server: OwnServer, http: HttpClient, docker_engine: TestEngine, tiny_image: str, tmp_path: Path
 ) -> None:
