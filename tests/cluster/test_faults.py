@@ -158,6 +158,25 @@ def test_two_agents_of_one_name_make_one_job_of_each_item(site: Site) -> None:
         judge(site, made, items, log=lambda: one.log + two.log)
 
 
+def test_a_leader_that_dies_is_followed_by_a_standby(site: Site) -> None:
+    """Two agents that share a Lease: one works; when it is killed, the other goes on with its runs."""
+    lease = {"lease": f"{site.namespace}/launch", "duration": 10, "credentials": str(site.account)}
+    shared = {"max_jobs": _SLOTS, "leader-election": lease}
+    made = Made(site)
+    first, second = site.agent("one", **shared), site.agent("two", **shared)
+    with made.looking(), first:
+        items = push_many(site, 3, after="25s")
+        eventually(lambda: first.log.count("is running") >= 3, within=60)
+        second.start(ready=False)
+        eventually(lambda: "standing by" in second.log, within=30)
+        assert " polls " not in second.log
+        first.kill()
+        eventually(lambda: second.log.count("is adopted") >= 3, within=60, what=second.log)
+        items += push_many(site, 2)
+        await_ends(site, items)
+        judge(site, made, items, log=lambda: second.log)
+
+
 def test_a_job_that_is_deleted_by_hand_fails_and_frees_its_slot(site: Site) -> None:
     with agent_of(site):
         items = [site.push(PodEnd.NEVER) for _ in range(_SLOTS)]
