@@ -48,11 +48,18 @@ class Layer:
 
 
 def write(
-    entries: Iterable[Entry], into: Path, *, title: str, owner: Owner = Owner(), epoch: int = EPOCH
+    entries: Iterable[Entry],
+    into: Path,
+    *,
+    title: str,
+    owner: Owner = Owner(),
+    below: str = "",
+    epoch: int = EPOCH,
 ) -> Layer:
     """Write a layer to the file `into`. `epoch` is the time of every entry, in seconds since 1970.
 
-    An entry that comes twice is the later one. Raises ImageError where a file cannot be read or changes its
+    With `below`, `owner` has that path and what lies under it; the rest is root's. An entry that comes twice
+    is the later one. Raises ImageError where a file cannot be read or changes its
     size meanwhile, and where a file is to be a folder too.
     """
     ordered = _whole(entries)
@@ -66,7 +73,8 @@ def write(
                     fileobj=cast(IO[bytes], inner), mode="w|", format=tarfile.PAX_FORMAT
                 ) as tar:
                     for entry in ordered:
-                        size += _add(tar, entry, owner, epoch)
+                        is_theirs = not below or PurePosixPath(entry.path).is_relative_to(below)
+                        size += _add(tar, entry, owner if is_theirs else Owner(), epoch)
                         files += entry.kind is Kind.FILE
     except OSError as error:
         raise ImageError(f"cannot write the layer {title!r}: {error}") from error

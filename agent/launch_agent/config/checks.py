@@ -24,7 +24,7 @@ _STORE_CLOUD = {"s3": "aws", "gs": "gcp", "https": "azure"}
 _CONTINENTS = frozenset({"us", "europe", "asia"})
 # Which builder has a use for which key; keys that are not here are everybody's.
 _KEYS_OF = {
-    "platform": ("docker",),
+    "platform": ("docker", "layers"),
     "build-context-store": ("kaniko",),
     "build-context-key": ("kaniko",),
     "build-job-name": ("kaniko",),

@@ -19,7 +19,7 @@ from launch_agent.images.job.ignore import Ignore
 from launch_agent.images.job.render import DEFAULT_PYTHON, Recipe
 from launch_agent.images.job.tag import tag
 from launch_agent.images.job.tree import Tree
-from launch_agent.spec.build import BuildContext
+from launch_agent.spec.build import BuildContext, BuildRecipe
 from launch_agent.spec.job import Job
 
 GENERATED = f"{OURS}/Dockerfile"
@@ -79,7 +79,7 @@ def plan(
     chosen = choice.choose(root, job, named=options.dockerfile)
     path = chosen.path or GENERATED
     tree = _tree(root, path, is_ours=not chosen.path)
-    why, text = chosen.why, ""
+    why, text, recipe = chosen.why, "", None
     if chosen.path:
         text = _read(root, path) or ""
     else:
@@ -87,6 +87,7 @@ def plan(
         added = {**needs.added, GENERATED: text.encode()}
         tree = Tree(root=tree.root, ignores=tree.ignores, kept=tree.kept | set(added), added=added)
         why = f"{chosen.why}; {_base(job, options)}; {needs.why}"
+        recipe = _recipe(job, options, needs)
     entries = tree.entries()
     digest = tag(root, entries, dockerfile=path, build_args=options.build_args, platform=options.platform)
     if write:
@@ -101,7 +102,25 @@ def plan(
         build_args=options.build_args,
         platform=options.platform,
         labels=_labels(job, revision, origin),
+        recipe=recipe,
         pack=lambda: archive.pack(root, entries),
+    )
+
+
+def _recipe(job: Job, options: Options, needs: Dependencies) -> BuildRecipe:
+    """What the Dockerfile that is written does, for builders that read none."""
+    python = job.runtime or DEFAULT_PYTHON
+    return BuildRecipe(
+        base=options.base_image or f"docker.io/library/python:{python}-slim",
+        python=python,
+        method=needs.method.value,
+        requirements=needs.file,
+        files=tuple(needs.copied),
+        whole=needs.whole,
+        entry_point=tuple(job.entry_point),
+        user=options.user,
+        home=render.HOME,
+        workdir=render.WORK,
     )
 
 
