@@ -56,7 +56,6 @@ def test_what_goes_in_is_what_a_reader_finds_in_any_order(files, links, random) 
                     assert content.read() == entry.content
 
 
-@pytest.mark.req("IMG-5")
 def test_two_folders_at_two_times_make_one_digest(tmp_path: Path) -> None:
     made = []
     for name, when in (("one", 1_000_000_000), ("two", 1_700_000_000)):
