@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,10 +64,12 @@ def test_a_claim_that_is_not_mounted(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_volume_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_volume_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = tmp_path / "mount"
     mount.mkdir()
-    (mount / "launch-context-k.part").symlink_to("/dev/full")
+    chosen = uuid.UUID(int=7)
+    monkeypatch.setattr(uuid, "uuid4", lambda: chosen)
+    (mount / f"launch-context-k.{chosen.hex}.part").symlink_to("/dev/full")
     file = tmp_path / "context"
     file.write_bytes(b"x" * 100_000)
     with pytest.raises(StoreError, match="No space left") as caught:

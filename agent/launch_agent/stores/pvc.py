@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,8 @@ class ClaimStore:
     def put(self, archive: Path, key: str) -> str:
         """A build never sees half a file: it gets its name by a rename."""
         path = self._path(key)
-        part = path.with_name(f"{path.name}.part")
+        # Two agents may store the same context at once.
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         with self._speaking("write to"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:

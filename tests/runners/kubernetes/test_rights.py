@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launch_agent.clients.kube.api import KubeApi
-from launch_agent.errors import ConfigError, LaunchError, RunnerError, SubmitRejected
+from launch_agent.errors import ConfigError, LaunchError, RightMissing, RunnerError
 from launch_agent.runners.kubernetes.connection import connecting
 from launch_agent.runners.kubernetes.options import Options
 from launch_agent.runners.kubernetes.runner import KubernetesRunner
@@ -77,7 +77,7 @@ def test_another_namespace_that_cannot_be_used_is_told_and_left_out(
     again = runner_of_account(bench, **{"target-namespaces": ["default"]})
     again.verify()
     assert [found.id for found in again.adopt(bench.agent)] == [run.id]
-    with pytest.raises(SubmitRejected, match="cannot create resource") as caught:
+    with pytest.raises(RightMissing, match="cannot create resource") as caught:
         runner.submit(bench.request({**job(), "namespace": "default"}))
     assert "Role" in caught.value.hint
 

@@ -1,0 +1,47 @@
+"""The builder `kaniko`: images built by a Job of the cluster that the agent runs in, without privileges.
+
+settings   what config and environment say of builds
+overlay    the config's partial Job laid over ours (pure)
+manifest   base + environment + store + registry -> the build's Job and its Secrets (pure)
+follow     a build's pod: its output, what keeps it from starting, its end
+builder    one build: context up, Job, output, digest, everything removed
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from launch_agent.builders import Builder, Parts
+from launch_agent.builders.kaniko.builder import KanikoBuilder
+from launch_agent.builders.kaniko.settings import settings_from
+from launch_agent.clients.kube import access
+from launch_agent.clients.kube.api import KubeApi
+from launch_agent.errors import ConfigError
+
+
+def create(options: Mapping[str, Any], parts: Parts) -> Builder:
+    """The builder for `builder` of the config. Connects to nothing yet. Raises ConfigError where there is no
+    destination or no context store."""
+    if parts.registry is None:
+        raise ConfigError(
+            "kaniko pushes what it builds, and the config names no registry",
+            path="builder.destination",
+            hint="name the image repository: 'destination: registry.example.com/jobs'",
+        )
+    if parts.store is None:
+        raise ConfigError(
+            "kaniko reads its build contexts from a store, and the config names none",
+            path="builder.build-context-store",
+            hint="name a bucket (s3://…, gs://…, https://….blob.core.windows.net/…) or kanikoPvcName",
+        )
+
+    def connect() -> KubeApi:
+        environment = dict(os.environ)
+        found = (
+            access.in_pod(environment) if access.is_pod(environment) else access.for_context("", environment)
+        )
+        return KubeApi(found, qps=20, burst=40, timeout=30)
+
+    return KanikoBuilder(connect, parts, settings_from(options, os.environ))

@@ -1,0 +1,173 @@
+"""A build's pod: what it prints, what keeps it from starting, and how it ended.
+
+The agent may list pods and read their logs, no more; both are asked for every two seconds, which for a build
+of minutes is little.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launch_agent.builders.kaniko.overlay import CONTAINER
+from launch_agent.clients.kube.api import KubeApi
+from launch_agent.clients.kube.errors import KubeError, NotFound
+from launch_agent.errors import BuildError, LaunchError, RegistryDenied
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# Reasons of a waiting container that do not pass by themselves, and for how many seconds they may yet.
+_HOPELESS = {
+    "ErrImagePull": 60.0,
+    "ImagePullBackOff": 60.0,
+    "InvalidImageName": 0.0,
+    "CreateContainerConfigError": 60.0,
+    "CreateContainerError": 60.0,
+    "RunContainerError": 60.0,
+}
+_LONGEST_LOG = 8_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a build's pod ended: `digest` is empty where it did not tell one."""
+
+    is_good: bool
+    digest: str = ""
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+
+
+class Follower:
+    """Follows the pod of one build. `line` is called with each line that it prints."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        namespace: str,
+        job: str,
+        line: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._job = job
+        self._line = line
+        self._clock = clock
+        self._told = 0
+        self._said: set[str] = set()
+        self._waiting: tuple[str, float] = ("", 0.0)
+
+    def look(self) -> End | None:
+        """One look at the pod; its end once it has come to one. Raises BuildError where it never will start,
+        KubeError where the cluster cannot be asked."""
+        pods = self._api.list(
+            self._api.resource("v1", "Pod"),
+            self._namespace,
+            labels=f"batch.kubernetes.io/job-name={self._job}",
+        ).items
+        if not pods:
+            return None
+        pod = max(pods, key=lambda each: str(each["metadata"].get("creationTimestamp", "")))
+        status = _container(pod)
+        state = status.get("state") or {}
+        if "running" in state or "terminated" in state:
+            self._read(pod["metadata"]["name"])
+        if ended := state.get("terminated"):
+            return _end(ended)
+        phase = pod.get("status", {}).get("phase")
+        if phase in ("Failed", "Succeeded"):
+            said = pod["status"]
+            return End(
+                is_good=phase == "Succeeded", reason=said.get("reason", ""), message=said.get("message", "")
+            )
+        self._check_waiting(pod, state.get("waiting") or {})
+        return None
+
+    def _read(self, pod: str) -> None:
+        """Tell the lines that are new. A log that is longer than what is read begins again at its end."""
+        try:
+            text = self._api.log(self._namespace, pod, container=CONTAINER, longest=_LONGEST_LOG)
+        except NotFound:
+            return
+        except KubeError as error:
+            if not error.retryable and error.status != 400:  # 400: the container has not begun
+                raise
+            return
+        lines = text.splitlines()
+        for line in lines[self._told :]:
+            self._line(line)
+        self._told = len(lines)
+
+    def _check_waiting(self, pod: Mapping[str, Any], waiting: Mapping[str, Any]) -> None:
+        reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+        for condition in pod.get("status", {}).get("conditions") or ():
+            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+                reason, message = "Unschedulable", str(condition.get("message", ""))
+        now = self._clock()
+        if reason != self._waiting[0] and not {reason, self._waiting[0]} <= {
+            "ErrImagePull",
+            "ImagePullBackOff",
+        }:
+            self._waiting = (reason, now)
+        if message and message not in self._said:
+            self._said.add(message)
+            self._line(f"the build's pod waits: {reason}: {message}")
+        allowed = _HOPELESS.get(reason)
+        if allowed is not None and now - self._waiting[1] >= allowed:
+            raise BuildError(
+                f"the build's pod cannot start: {reason}: {message}",
+                hint="builder.kaniko-image must name an image that the cluster can pull"
+                if "mage" in reason
+                else "the Secrets, claims and accounts that the build names must be there",
+            )
+
+
+def failure(end: End, log: str) -> LaunchError:
+    """The error of a build that ended badly, by its last words."""
+    words = f"{end.message}\n{log}"[-20_000:].lower()
+    text = f"the build failed{f' with exit code {end.exit_code}' if end.exit_code is not None else ''}"
+    last = next((line for line in reversed(log.splitlines()) if line.strip()), end.message)
+    if end.reason == "OOMKilled" or end.exit_code == 137:
+        return BuildError(
+            f"{text}: it used more memory than it may",
+            hint="give it more by builder.kaniko-config (spec.template.spec.containers[0].resources)",
+        )
+    if end.reason == "DeadlineExceeded":
+        return BuildError("the build took longer than it may", hint="builder.build-timeout sets the time")
+    if "error checking push permissions" in words or ("pushing image" in words and "unauthorized" in words):
+        return RegistryDenied(
+            f"{text}: {last}",
+            hint="the build's account or Secret must be allowed to push to builder.destination",
+        )
+    if "failed to get files from" in words or "error resolving source context" in words:
+        return BuildError(
+            f"{text}: {last}",
+            hint="the build's account or secret-name must be allowed to read builder.build-context-store",
+        )
+    return BuildError(f"{text}: {last}", hint="the log shows which step it was")
+
+
+def _container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    for status in pod.get("status", {}).get("containerStatuses") or ():
+        if status.get("name") == CONTAINER:
+            found: Mapping[str, Any] = status
+            return found
+    return {}
+
+
+def _end(ended: Mapping[str, Any]) -> End:
+    message = str(ended.get("message", ""))
+    code = int(ended.get("exitCode", 1))
+    found = _DIGEST.search(message) if code == 0 else None
+    return End(
+        is_good=code == 0,
+        digest=found[0] if found else "",
+        reason=str(ended.get("reason", "")),
+        message=message,
+        exit_code=code,
+    )

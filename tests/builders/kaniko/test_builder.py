@@ -1,0 +1,267 @@
+"""Builds on a real API server, whose pods are played: begun, followed, stopped, removed, found again.
+
+The pod's end is played, so no image is made here: the registry's answer is the test's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch_agent.builders import Parts
+from launch_agent.builders.kaniko import create
+from launch_agent.builders.kaniko.builder import KanikoBuilder
+from launch_agent.builders.kaniko.manifest import BUILD_OF
+from launch_agent.builders.kaniko.settings import Settings, settings_from
+from launch_agent.clients.kube import access
+from launch_agent.clients.kube.api import KubeApi
+from launch_agent.errors import BuildError, ConfigError, LaunchError
+from launch_agent.registries import pod
+from launch_agent.spec.build import BuildContext
+from launch_agent.spec.identity import agent_key
+from launch_agent.spec.image import ImageRef
+from launch_agent.spec.model import Credentials
+from launch_agent.spec.podpatch import PodPatch
+from launch_agent.spec.secret import Secret
+from launch_agent.stores.pvc import ClaimStore
+from tests.fakes import fake_node
+from tests.fakes.cluster_site import give_rights
+from tests.fakes.control_plane import Cluster
+from tests.fakes.eventually import eventually
+from tests.fakes.fake_node import PodEnd
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+DIGEST = f"sha256:{'1f' * 32}"
+LOGIN = Credentials(host="registry.example.com", username="u", password=Secret("hush"))
+
+
+class Shelf:
+    """A registry that has what was built, as soon as the test says so."""
+
+    repository = "registry.example.com/team/jobs"
+
+    def __init__(self) -> None:
+        self.there = True
+
+    def verify(self) -> None: ...
+
+    def exists(self, ref: ImageRef) -> str:
+        return DIGEST if self.there else ""
+
+    def credentials(self) -> Credentials | None:
+        return LOGIN
+
+    def build_pod(self) -> PodPatch:
+        return pod.with_credentials("registry.example.com", LOGIN)
+
+
+class Folder(ClaimStore):
+    """The store of claims on a folder, for pods that mount nothing: no claim is bound here."""
+
+    def build_pod(self) -> PodPatch:
+        return PodPatch()
+
+
+class Bench:
+    """A builder in a namespace of its own; `end` is how the pods of its builds end."""
+
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
+        self.kube = cluster.kube
+        self.namespace = namespace
+        self.mount = folder / "claim"
+        self.mount.mkdir()
+        self.shelf = Shelf()
+        self.agent = "builder-agent"
+        self._folder = folder
+        self._made: list[KanikoBuilder] = []
+        # Exactly the rights that `verify` asks for.
+        rules = [
+            {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+            {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "patch"]},
+        ]
+        give_rights(self.kube, namespace, "builder", rules)
+        self._account = folder / "account"
+        self._account.mkdir()
+        (self._account / "token").write_text(self.kube.token(namespace, "builder"))
+        (self._account / "ca.crt").write_bytes(self.kube.authority.read_bytes())
+        (self._account / "namespace").write_text(namespace)
+
+    def builder(self, end: PodEnd = PodEnd.COMPLETED, *, agent: str = "", **how: Any) -> KanikoBuilder:
+        annotations = fake_node.ends_with(end, **how)
+        overlay = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        host, _, port = self.kube.url.removeprefix("https://").partition(":")
+        environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+        made = KanikoBuilder(
+            lambda: KubeApi(access.in_pod(environment, self._account), qps=100, burst=100, timeout=20),
+            Parts(
+                agent=agent or self.agent,
+                registry=self.shelf,
+                store=Folder("contexts", self.mount),
+            ),
+            Settings(overlay=overlay),
+        )
+        self._made.append(made)
+        return made
+
+    def jobs(self) -> list[Any]:
+        return list(self.kube.items("batch/v1", "Job", self.namespace))
+
+    def secrets(self) -> list[Any]:
+        return [
+            each
+            for each in self.kube.items("v1", "Secret", self.namespace)
+            if BUILD_OF in each["metadata"].get("labels", {})
+        ]
+
+    def await_nothing(self) -> None:
+        eventually(
+            lambda: not self.jobs() and not self.secrets(), within=60, every=0.2, what="all is removed"
+        )
+        assert not list(self.mount.iterdir())
+
+    def close(self) -> None:
+        for each in self._made:
+            each.close()
+
+
+@pytest.fixture
+def bench(kwok_cluster: Cluster, fake_namespace: str, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(kwok_cluster, fake_namespace, tmp_path)
+    yield made
+    made.close()
+
+
+def context(tag: str = "ab" * 20) -> BuildContext:
+    def pack() -> Iterator[bytes]:
+        yield bytes(1024)
+
+    return BuildContext(directory=Path(), dockerfile="Dockerfile", digest=tag, why="a test's", pack=pack)
+
+
+def ref(tag: str = "ab" * 20) -> ImageRef:
+    return ImageRef.parse(f"{Shelf.repository}:{tag}")
+
+
+def build(
+    builder: KanikoBuilder, stop: threading.Event | None = None, log: Callable[[str], None] = lambda _: None
+) -> ImageRef:
+    return builder.build(context(), ref(), log=log, stop=stop or threading.Event())
+
+
+@pytest.mark.req("KAN-5", "KAN-7", "KAN-13")
+def test_a_build_runs_as_a_job_and_leaves_nothing(bench: Bench) -> None:
+    lines: list[str] = []
+    builder = bench.builder()
+    builder.verify()
+    assert build(builder, log=lines.append).digest == DIGEST
+    assert "line 300" in lines
+    bench.await_nothing()
+
+
+def test_while_it_runs_its_secret_is_the_jobs_and_its_context_is_there(bench: Bench) -> None:
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(build, bench.builder(PodEnd.NEVER), stop)
+        (secret,) = eventually(bench.secrets, within=60)
+        (job,) = bench.jobs()
+        assert secret["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+        assert "hush" not in str(job)
+        assert [path.name for path in bench.mount.iterdir()] == [f"launch-context-{'ab' * 20}.tar.gz"]
+        stop.set()
+        with pytest.raises(BuildError, match="stopped"):
+            going.result(60)
+    bench.await_nothing()
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (PodEnd.ERROR, "exit code 1"),
+        (PodEnd.OOM_KILLED, "memory"),
+        (PodEnd.INVALID_IMAGE_NAME, "cannot start: InvalidImageName"),
+        (PodEnd.EVICTED, "failed"),
+    ],
+)
+def test_a_build_that_fails_says_why_and_leaves_nothing(bench: Bench, end: PodEnd, said: str) -> None:
+    with pytest.raises(BuildError, match=said) as failed:
+        build(bench.builder(end))
+    if end in (PodEnd.ERROR, PodEnd.OOM_KILLED):
+        assert "line 300" in failed.value.log
+        assert failed.value.hint
+    bench.await_nothing()
+
+
+def test_a_build_that_does_not_push_is_no_good_build(bench: Bench) -> None:
+    bench.shelf.there = False
+    with pytest.raises(BuildError, match="not in the registry"):
+        build(bench.builder())
+    bench.await_nothing()
+
+
+def test_two_agents_that_build_the_same_make_one_job(bench: Bench) -> None:
+    """The one that is too late to see the end finds the image."""
+    seen: set[str] = set()
+    with ThreadPoolExecutor(2) as pool:
+        builds = [pool.submit(build, bench.builder(after="4s", agent=name)) for name in ("one", "two")]
+        while not all(each.done() for each in builds):
+            seen |= {job["metadata"]["uid"] for job in bench.jobs()}
+        assert {each.result().digest for each in builds} == {DIGEST}
+    assert len(seen) == 1
+    bench.await_nothing()
+
+
+def test_what_a_crash_left_is_swept(bench: Bench) -> None:
+    """A thread that is never waited for stands for a process that is gone."""
+    dead = bench.builder(PodEnd.NEVER)
+    stop = threading.Event()
+    left = threading.Thread(target=_swallow, args=(dead, stop), daemon=True)
+    left.start()
+    eventually(bench.secrets, within=60)
+    bench.builder(agent="another").sweep()
+    assert len(bench.jobs()) == 1
+    (job,) = bench.jobs()
+    assert job["metadata"]["labels"][BUILD_OF] == agent_key(bench.agent)
+    bench.builder().sweep()
+    eventually(lambda: not bench.jobs() and not bench.secrets(), within=60, every=0.2)
+    stop.set()
+    left.join(30)
+
+
+def _swallow(builder: KanikoBuilder, stop: threading.Event) -> None:
+    try:
+        build(builder, stop)
+    except LaunchError:
+        return
+
+
+def test_rights_that_are_missing_are_named(bench: Bench) -> None:
+    where = bench.kube.path("rbac.authorization.k8s.io/v1", "Role", bench.namespace, "builder")
+    role = bench.kube.call("GET", where)
+    bench.kube.call("PUT", where, {**role, "rules": role["rules"][:2]})
+
+    def lacks() -> bool:
+        with pytest.raises(BuildError, match="create /secrets"):
+            bench.builder().verify()
+        return True
+
+    eventually(lacks, within=30)
+
+
+def test_without_registry_or_store_there_is_no_builder() -> None:
+    with pytest.raises(ConfigError, match="registry"):
+        create({}, Parts(agent="me"))
+    with pytest.raises(ConfigError, match="store"):
+        create({}, Parts(agent="me", registry=Shelf()))
+
+
+def test_the_configs_words_are_taken() -> None:
+    options = {"kaniko-image": "mirror/kaniko:1", "build-job-name": "img", "build-timeout": 60}
+    settings = settings_from(options, {})
+    assert (settings.image, settings.prefix, settings.timeout) == ("mirror/kaniko:1", "img", 60.0)
