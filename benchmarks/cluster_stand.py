@@ -154,19 +154,19 @@ def _theirs(stand: ClusterStand) -> Iterator[Running]:
     if kube.get("v1", "ServiceAccount", namespace, _UPSTREAM) is None:
         everything = [{"apiGroups": ["", "batch"], "resources": ["*"], "verbs": ["*"]}]
         give_rights(kube, namespace, _UPSTREAM, everything)
-    kubeconfig = stand.site.folder / "kubeconfig"
-    kubeconfig.write_text(_kubeconfig(stand.cluster, kube.token(namespace, _UPSTREAM), namespace))
     with upstream_agent(
         stand.proxy.url,
         stand.server_key,
         "team",
         [QUEUE],
         max_jobs=-1,
-        environment={"KUBECONFIG": str(kubeconfig)},
-        on_kubernetes=True,
+        kubeconfig=_kubeconfig(stand.cluster, kube.token(namespace, _UPSTREAM), namespace),
     ) as upstream:
         _await_agent(stand)
-        yield Running(pids=upstream.sandbox.pids)
+        try:
+            yield Running(pids=upstream.sandbox.pids)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; the agent says: {upstream.log()[-2000:]}") from error
 
 
 def _kubeconfig(cluster: Cluster, token: str, namespace: str) -> str:

@@ -49,19 +49,24 @@ def upstream_agent(
     *,
     max_jobs: int = 1,
     environment: Mapping[str, str] | None = None,
-    on_kubernetes: bool = False,
+    kubeconfig: str = "",
 ) -> Iterator[UpstreamAgent]:
     """Start the official agent; it and all its processes are ended and its files removed at the end.
 
     The environment is made first where it is missing, which takes a network and some seconds. `base_url` may
     be a `CountingProxy`'s, to count its requests; `environment` is laid over the sandbox's. A job's
-    containers are not the agent's: stop them yourself. `on_kubernetes` adds what its runner there imports.
+    containers are not the agent's: stop them yourself. `kubeconfig` is the text
+    of `~/.kube/config`, the one place where its runner looks; with it comes what that runner imports.
     """
-    lock = interop_venv.KUBERNETES_LOCK if on_kubernetes else interop_venv.LOCK
+    lock = interop_venv.KUBERNETES_LOCK if kubeconfig else interop_venv.LOCK
     folder = interop_venv.home(lock)
     interop_venv.make(folder, lock)
     sandbox = WandbSandbox(interop_venv.interpreter(folder), base_url, api_key)
     sandbox.env.update(environment or {})
+    if kubeconfig:
+        home = sandbox.folder / ".kube"
+        home.mkdir()
+        (home / "config").write_text(kubeconfig, encoding="utf-8")
     try:
         arguments = [word for queue in queues for word in ("-q", queue)]
         command = sandbox.start(
