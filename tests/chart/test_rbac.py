@@ -28,6 +28,7 @@ NEEDED = {
     "/events": "list",
     "/secrets": "create patch",
 }
+OURS = "registry.example.com/launch-agent:1"
 LEASE = {"coordination.k8s.io/leases": "create"}
 JOB = {
     "apiVersion": "batch/v1",
@@ -60,7 +61,8 @@ def installed(cluster_helm: Helm, cluster: Cluster, namespace: str) -> Iterator[
     release = f"gpu-{uuid.uuid4().hex[:6]}"
 
     def install(**values: Any) -> Any:
-        given = {"agent": {"apiKey": "0" * 40}, "launchConfig": {"queues": ["gpu"]}, **values}
+        agent = {"apiKey": "0" * 40, "image": OURS, **values.pop("agent", {})}
+        given = {"agent": agent, "launchConfig": {"queues": ["gpu"]}, **values}
         arguments = ("install", release, str(CHART), "-n", namespace, "-f", "-")
         cluster_helm.run(*arguments, stdin=json.dumps(given))
         user = service_account(namespace, f"{release}-launch-agent")
@@ -104,8 +106,13 @@ def test_what_jobs_bring_beside_themselves(installed: Any, namespace: str) -> No
     assert of(namespace) - rights(NEEDED) == rights(more)
 
 
+def test_wandbs_agent_deletes_what_it_leaves(installed: Any, namespace: str) -> None:
+    of = installed(agent={"image": "wandb/launch-agent:latest"})
+    assert of(namespace) - rights(NEEDED) == rights({"/secrets": "delete"})
+
+
 def test_agents_that_stand_by_share_one_lease(installed: Any, namespace: str) -> None:
-    of = installed(agent={"apiKey": "0" * 40, "replicas": 2})
+    of = installed(agent={"replicas": 2})
     more = of(namespace) - rights(NEEDED)
     names = {name for _, _, name, _ in more} - {""}
     assert len(names) == 1

@@ -60,7 +60,8 @@ def install(cluster_helm: Helm, fake_namespace: str) -> Iterator[Any]:
     release = f"gpu-{uuid.uuid4().hex[:6]}"
 
     def installed(**values: Any) -> str:
-        given = {"agent": {"apiKey": "0" * 40}, "launchConfig": {"queues": ["q"]}, **values}
+        agent = {"apiKey": "0" * 40, "image": "registry.example.com/launch-agent:1"}
+        given = {"agent": agent, "launchConfig": {"queues": ["q"]}, **values}
         arguments = ("install", release, str(CHART), "-n", fake_namespace, "-f", "-")
         cluster_helm.run(*arguments, stdin=json.dumps(given))
         return f"{release}-launch-agent"

@@ -66,6 +66,11 @@ the user's own lines. A mapping without a builder gets `noop`: a pod has no Dock
 {{- $names | compact | uniq | toJson -}}
 {{- end -}}
 
+{{- /* "true" where the image's name is that of W&B's own agent, whichever agent is in it; else empty. */ -}}
+{{- define "launch-agent.image.mayBeUpstream" -}}
+{{- if regexMatch "(^|/)wandb/launch-agent(-dev)?[:@]" (include "launch-agent.image" .) }}true{{ end -}}
+{{- end -}}
+
 {{- /* The image of the agent: `agent.image`, with what `image` and `global` put in place of its parts. */ -}}
 {{- define "launch-agent.image" -}}
 {{- $image := .Values.image | default dict -}}

@@ -9,7 +9,7 @@ ask over HTTP and let pass who does not listen and has no command `launch-agent`
 {{- $enabled := .Values.agent.probes.enabled -}}
 {{- if or (le (int .Values.metrics.port) 0) (and (not (kindIs "invalid" $enabled)) (not $enabled)) -}}
 none
-{{- else if and (kindIs "invalid" $enabled) (regexMatch "(^|/)wandb/launch-agent(-dev)?[:@]" (include "launch-agent.image" .)) -}}
+{{- else if and (kindIs "invalid" $enabled) (include "launch-agent.image.mayBeUpstream" .) -}}
 either
 {{- else -}}
 http
