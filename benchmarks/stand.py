@@ -131,6 +131,7 @@ def agent(stand: Stand, subject: str, *, max_jobs: int = -1) -> Iterator[Running
         return
     folder = stand.folder / f"agent-{time.monotonic_ns()}"
     folder.mkdir()
+    polls: dict[str, Any] = {"poll-interval": 1, "poll-wait": 0 if subject == OURS_POLLING else 20}
     ours = AgentProcess(
         folder,
         stand.proxy.url,
@@ -138,7 +139,7 @@ def agent(stand: Stand, subject: str, *, max_jobs: int = -1) -> Iterator[Running
         max_jobs=max_jobs,
         runner={"local-container": {"host": docker_host}},
         policy={},
-        **{"poll-interval": 1, "poll-wait": 0 if subject == OURS_POLLING else 20},
+        **polls,
     )
     with ours:
         _wait_registered(stand)

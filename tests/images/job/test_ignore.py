@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from docker.utils.build import PatternMatcher
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from launch_agent.errors import ImageError
@@ -65,6 +65,8 @@ def test_the_same_as_dockers_own_matcher(patterns: list[str], path: str) -> None
 
 
 @given(st.lists(st.text(max_size=8), max_size=5), st.text(min_size=1, max_size=8))
+@example(["a"], "/")
+@example(["a"], "//b")
 def test_any_text_is_read_or_refused_in_words(lines: list[str], path: str) -> None:
     try:
         Ignore("\n".join(lines), file="x").leaves_out(path)

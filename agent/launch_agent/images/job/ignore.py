@@ -50,7 +50,8 @@ class Ignore:
     def _matches(self, path: str) -> Sequence[bool]:
         """For each rule whether it matches the path or a folder above it."""
         above = posixpath.dirname(path)
-        inherited = self._cached(above) if above else (False,) * len(self._rules)
+        # What lies above `/` is `/` again.
+        inherited = self._cached(above) if above not in ("", path) else (False,) * len(self._rules)
         return [
             before or rule.pattern.fullmatch(path) is not None
             for rule, before in zip(self._rules, inherited, strict=True)
