@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch_agent.builders.kaniko.manifest import Build, compose
+from launch_agent.builders.kaniko.manifest import Build, compose, job_name
 from launch_agent.builders.kaniko.overlay import lay_over
 from launch_agent.builders.kaniko.settings import Settings, settings_from
 from launch_agent.errors import ConfigError
@@ -63,7 +63,7 @@ def variables(build: Build) -> dict[str, Any]:
 def test_a_build_is_a_job_that_pushes_to_destination_and_hash() -> None:
     build = built(Settings(prefix="wandb-image-build"))
     assert build.job["kind"] == "Job"
-    assert build.name.startswith("wandb-image-build-0a1b0a1b0a1b-")
+    assert build.name.startswith("wandb-image-build-0a1b0a1b-")
     assert build.job["spec"]["backoffLimit"] == 0
     arguments = container(build)["args"]
     assert f"--destination=registry.example.com/team/jobs:{'0a1b' * 10}" in arguments
@@ -154,9 +154,25 @@ def test_the_documents_partial_job_is_laid_over_ours() -> None:
     assert container(build)["image"] == Settings().image
 
 
+def test_the_first_container_is_the_one_that_builds_whatever_its_name() -> None:
+    entry = {"name": "wandb-container-build", "resources": {"limits": {"memory": "8Gi"}}}
+    build = built(Settings(overlay={"spec": {"template": {"spec": {"containers": [entry]}}}}))
+    assert container(build)["image"] == Settings().image
+    assert container(build)["resources"]["limits"] == {"memory": "8Gi"}
+
+
+@given(st.text("abcz./-", min_size=1, max_size=12), st.text("abcz./-", min_size=1, max_size=12))
+def test_different_places_have_different_names(one: str, two: str) -> None:
+    refs = [ImageRef(host="h", path=f"{text}/team/jobs", tag="0a1b" * 10) for text in (one, two)]
+    names = {job_name("p" * 40, each) for each in refs}
+    assert (len(names) == 1) is (one == two)
+    assert all(len(name) <= 63 for name in names)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
+        (["--cache=false", "--cache=true"], "--cache=true"),
         (["--cache", "false"], "--cache=false"),
         (["--cache=false"], "--cache=false"),
         (["--skip-tls-verify"], "--skip-tls-verify"),

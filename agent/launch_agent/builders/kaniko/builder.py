@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
+import uuid
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from typing import Any
 
 from launch_agent.builders import Parts
 from launch_agent.builders.kaniko.follow import End, Follower, failure
-from launch_agent.builders.kaniko.manifest import BUILD_OF, Build, compose
+from launch_agent.builders.kaniko.manifest import BUILD_OF, IMAGE, Build, compose
 from launch_agent.builders.kaniko.settings import Settings
 from launch_agent.clients.kube.api import KubeApi
 from launch_agent.clients.kube.errors import AlreadyExists, KubeError, NotFound
@@ -92,13 +93,15 @@ class KanikoBuilder:
             tail.append(text)
             log(text)
 
-        key = f"{ref.tag}.tar.gz"
+        # One for each build: agents that build the same do not remove each other's.
+        key = f"{ref.tag}-{uuid.uuid4().hex[:12]}.tar.gz"
         try:
             with _asking(f"build {ref}"):
                 uri = self._upload(context, key)
                 build = self._compose(context, ref, uri)
-                job = self._make(build)
+                job = self._make(build, ref)
                 try:
+                    self._make_secrets(build, job)
                     end = self._follow(build.name, job, line, stop)
                 finally:
                     self._remove(build.name, job)
@@ -149,8 +152,8 @@ class KanikoBuilder:
             context, ref, uri, patch, self._settings, agent=self._agent, namespace=self.api().namespace
         )
 
-    def _make(self, build: Build) -> Mapping[str, Any]:
-        """The build's Job, made or found, with its Secrets."""
+    def _make(self, build: Build, ref: ImageRef) -> Mapping[str, Any]:
+        """The build's Job, made or found."""
         api = self.api()
         jobs = api.resource("batch/v1", "Job")
         try:
@@ -159,8 +162,17 @@ class KanikoBuilder:
             found = api.find(jobs, api.namespace, build.name)
             if found is None:
                 raise BuildError("another build of the same content has just ended", retryable=True) from None
+            if (found["metadata"].get("annotations") or {}).get(IMAGE) != str(ref):
+                raise BuildError(
+                    f"there is already a Job {build.name}, and it does not build {ref}",
+                    hint="delete that Job, or choose another builder.build-job-name",
+                ) from None
             _log.info("build %s is under way already", build.name)
             job = found
+        return job
+
+    def _make_secrets(self, build: Build, job: Mapping[str, Any]) -> None:
+        api = self.api()
         owner = {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -170,7 +182,6 @@ class KanikoBuilder:
         for secret in build.secrets:
             owned = {**secret, "metadata": {**secret["metadata"], "ownerReferences": [owner]}}
             api.apply(api.resource("v1", "Secret"), api.namespace, owned, manager=_MANAGER)
-        return job
 
     def _follow(
         self, name: str, job: Mapping[str, Any], line: Callable[[str], None], stop: threading.Event

@@ -76,7 +76,7 @@ class Follower:
         status = _container(pod)
         state = status.get("state") or {}
         if "running" in state or "terminated" in state:
-            self._read(pod["metadata"]["name"])
+            self._read(pod["metadata"]["name"], ended="terminated" in state)
         if ended := state.get("terminated"):
             return _end(ended)
         phase = pod.get("status", {}).get("phase")
@@ -88,8 +88,8 @@ class Follower:
         self._check_waiting(pod, state.get("waiting") or {})
         return None
 
-    def _read(self, pod: str) -> None:
-        """Tell the lines that are new. A log that is longer than what is read begins again at its end."""
+    def _read(self, pod: str, *, ended: bool) -> None:
+        """Tell the lines that are new, and whole unless the container has ended."""
         try:
             text = self._api.log(self._namespace, pod, container=CONTAINER, longest=_LONGEST_LOG)
         except NotFound:
@@ -99,6 +99,8 @@ class Follower:
                 raise
             return
         lines = text.splitlines()
+        if not ended and not text.endswith("\n"):
+            del lines[-1:]
         for line in lines[self._told :]:
             self._line(line)
         self._told = len(lines)

@@ -7,6 +7,7 @@ admitted by the Pod Security standard `baseline`. It has no key to the cluster.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from launch_agent.spec.podpatch import BuildSecret, PodPatch
 
 # Not the label by which an agent's runs are listed: a build is none.
 BUILD_OF = f"{PREFIX}build-of"
+# On the Job: what it makes.
+IMAGE = f"{PREFIX}image"
 _SECRETS = "/kaniko-secret"
 _DOCKER = "/kaniko/.docker"
 _PASSED = "passed-on"
@@ -40,9 +43,9 @@ class Build:
 
 
 def job_name(prefix: str, ref: ImageRef) -> str:
-    """Of the content and its place: equal builds of two agents meet in one Job."""
-    place = base64.b32encode(str(ref.repository).encode()).decode().lower().strip("=")[-8:]
-    return f"{prefix}-{ref.tag[:12]}-{place}"[:_LONGEST_NAME]
+    """Of the content and its place: equal builds of two agents meet in one Job, and no others do."""
+    whole = hashlib.sha256(f"{ref.repository}:{ref.tag}".encode()).hexdigest()[:12]
+    return f"{prefix}-{ref.tag[:8]}-{whole}"[-_LONGEST_NAME:].strip("-")
 
 
 def compose(
@@ -69,7 +72,7 @@ def compose(
     base = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**meta, "annotations": {f"{PREFIX}agent": agent, f"{PREFIX}image": str(ref)}},
+        "metadata": {**meta, "annotations": {f"{PREFIX}agent": agent, IMAGE: str(ref)}},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": int(settings.timeout),
@@ -86,7 +89,12 @@ def compose(
     job |= {
         "apiVersion": base["apiVersion"],
         "kind": base["kind"],
-        "metadata": {**theirs, **meta, "labels": {**(theirs.get("labels") or {}), **labels}},
+        "metadata": {
+            **theirs,
+            **meta,
+            "labels": {**(theirs.get("labels") or {}), **labels},
+            "annotations": {**(theirs.get("annotations") or {}), IMAGE: str(ref)},
+        },
     }
     used = json.dumps(job)
     needed = [secret for secret in patch.secrets if f'"{secrets[secret.name]}"' in used]

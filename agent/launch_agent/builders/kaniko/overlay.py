@@ -56,10 +56,10 @@ def _named(base: Sequence[Any], overlay: Any, kind: str, place: str) -> list[Any
         raise ConfigError("must be a list of mappings", path=place, hint="write it as in a Kubernetes Job")
     key = _KEYS[kind]
     result = [dict(item) for item in base]
-    for number, item in enumerate(overlay):
+    for number, given in enumerate(overlay):
+        # The first container by our own name for it: by that the build's output and end are found.
+        item = {**given, key: CONTAINER} if kind == "containers" and number == 0 else given
         name = item.get(key)
-        if name is None and kind == "containers" and number == 0:
-            name = CONTAINER
         found = next((index for index, each in enumerate(result) if each.get(key) == name), None)
         if found is None:
             result.append(dict(item))
@@ -94,6 +94,7 @@ def _flags(value: Any, place: str) -> list[tuple[str, str]]:
 
 
 def _arguments(base: Sequence[str], given: Sequence[tuple[str, str]]) -> list[str]:
-    taken = {flag for flag, _ in given if flag not in _REPEATED}
+    taken = {flag: argument for flag, argument in given if flag not in _REPEATED}
     kept = [argument for argument in base if argument.partition("=")[0] not in taken]
-    return [*kept, *(argument for _, argument in given)]
+    repeated = [argument for flag, argument in given if flag in _REPEATED]
+    return [*kept, *taken.values(), *repeated]
