@@ -22,6 +22,7 @@ COMMANDS = {
     "dockerfile": ("dockerfile", "Print what would be built for a job, and why."),
     "server": ("server", "Run the embedded queue server."),
     "queue": ("queue", "Create, list, show, update and delete queues."),
+    "job": ("job", "Make jobs of code or of an image, and list them."),
     "submit": ("submit", "Push a job to a queue."),
     "status": ("status", "Show where queue items are."),
     "stop": ("stop", "Ask for a queue item's run to be stopped."),

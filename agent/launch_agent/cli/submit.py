@@ -24,6 +24,9 @@ _WORDS = [*_PRIORITIES, *map(str, _PRIORITIES.values())]
 @click.option("-q", "--queue", required=True, metavar="QUEUE", help="Queue to push to.")
 @click.option("-d", "--image", metavar="IMAGE", help="Container image to run.")
 @click.option("-j", "--job", metavar="JOB", help="Job artifact, entity/project/name:alias.")
+@click.option("--code", metavar="DIR", help="Folder to make a job of, and run.")
+@click.option("--git", metavar="URL", help="Git repository to make a job of, and run.")
+@click.option("--ref", metavar="REF", help="Branch, tag or commit of the repository.")
 @click.option("-s", "--spec", metavar="FILE", help="Whole run spec, YAML or JSON; - for standard input.")
 @click.option(
     "-p",
@@ -51,19 +54,24 @@ def command(
     backend: Backend,
     **given: str | None,
 ) -> None:
-    """Push a job to a queue: a container image, a job artifact, or a whole run spec.
+    """Push a job to a queue: a container image, a job, code, or a whole run spec.
 
     ARGS, after --, are the arguments of the job. With --watch the exit code is 0 where the job finished, 1
-    where it failed or was stopped.
+    where it failed or was stopped. --code and --git make a job first, as `launch-agent job create` does with
+    its further options, and the entry point is the job's.
     """
     from launch_agent.cli import reading
     from launch_agent.queues.submissions import Submissions
 
-    if sum(map(bool, (given["image"], given["job"], spec))) != 1:
-        raise click.UsageError("give one of --image, --job and --spec")
+    if sum(map(bool, (given["image"], given["job"], given["code"], given["git"], spec))) != 1:
+        raise click.UsageError("give one of --image, --job, --code, --git and --spec")
+    if given["ref"] and not given["git"]:
+        raise click.UsageError("--ref goes with --git")
     whole = reading.mapping(spec, "a run spec") if spec else {}
     values = reading.pairs(set_var, "--set-var")
     with backend.session() as session:
+        if given["code"] or given["git"]:
+            given = _with_job(session, given)
         job = _spec(session, whole, args, given)
         if resource_args:
             job["resource_args"] = _resource_args(session, queue, resource_args)
@@ -77,6 +85,22 @@ def command(
 
         last = follow(lambda: submissions.find(item_id, queue), as_json=backend.json)
     sys.exit(0 if last.ended_well else 1)
+
+
+def _with_job(session: Session, given: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The same with a job made of the code; what is the job's is not the run's any more."""
+    from launch_agent.cli.job import publish
+
+    published, _ = publish(
+        session,
+        "code" if given["code"] else "git",
+        given["code"] or given["git"] or "",
+        project=given["project"] or "",
+        entry_point=given["entry_point"] or "",
+        ref=given["ref"] or "",
+    )
+    click.echo(f"job {published.name}: {published.change}", err=True)
+    return {**given, "job": published.name, "entry_point": None}
 
 
 def _rank(priority: str | None) -> int | None:

@@ -55,7 +55,7 @@ _WORDS = {
     "RunInfo": "looking up a run",
     "RunFiles": "looking up the files of a run",
     "RunLogLines": "reading the log of a run",
-    "UpsertBucket": "recording the agent's own run",
+    "UpsertBucket": "recording a run",
     "CreateRunFiles": "uploading a log",
     "GetRunQueueMetadata": "reading the settings of a queue",
     "GetDefaultResourceConfig": "reading the settings of a queue",
@@ -66,6 +66,14 @@ _WORDS = {
     "StopRunQueueItem": "stopping a queue item",
     "DeleteFromRunQueue": "taking an item off its queue",
     "StopRun": "stopping a run",
+    "CreateArtifact": "writing a job or its code",
+    "CreateArtifactManifest": "writing a job or its code",
+    "CreateArtifactFiles": "writing a job or its code",
+    "UpdateArtifactManifest": "writing a job or its code",
+    "CommitArtifact": "writing a job or its code",
+    "ArtifactByID": "looking up a job",
+    "ArtifactOfType": "listing the jobs",
+    "DeleteRun": "removing a run",
 }
 KEY_HINT = "is WANDB_API_KEY (or the key file, or ~/.netrc) a key of this backend, and may it do this?"
 

@@ -23,6 +23,10 @@ _RUNTIME = re.compile(
     r"(?:python|cpython)?-?(?P<version>3\.\d{1,2})(?:\.\d+)?(?:[a-z0-9.+-]*)?", re.IGNORECASE
 )
 _LONGEST = 4096
+# The first release of the official client that knows `build_context` and `dockerfile`.
+_KNOWS_PATHS = "0.17.0"
+# How its type system says "a mapping of which nothing is known".
+_NO_TYPES = {"wb_type": "typedDict", "params": {"type_map": {}}}
 
 
 class SourceKind(StrEnum):
@@ -94,6 +98,32 @@ def parse(raw: object, *, name: str, frozen: bytes = b"", patch: bytes = b"") ->
     if not (job.image or job.remote or job.artifact):
         raise _wrong(name, f"its source names no {kind}")
     return job
+
+
+def to_json(job: Job) -> dict[str, Any]:
+    """What `parse` reads: the content of `wandb-job.json`, with the keys that the official client writes."""
+    source: dict[str, Any]
+    if job.kind is SourceKind.IMAGE:
+        source = {"image": job.image}
+    elif job.kind is SourceKind.REPO:
+        source = {"git": {"remote": job.remote, "commit": job.commit}, "notebook": job.is_notebook}
+    else:
+        source = {"artifact": job.artifact, "notebook": job.is_notebook}
+    paths = {
+        name: value
+        for name, value in (("build_context", job.build_context), ("dockerfile", job.dockerfile))
+        if value
+    }
+    base = {"base_image": job.base_image} if job.base_image else {}
+    entry_point = {"entrypoint": list(job.entry_point)} if job.entry_point else {}
+    return {
+        "_version": _KNOWS_PATHS if paths else "v0",
+        "source_type": job.kind.value,
+        "source": {**source, **entry_point, **paths, **base},
+        "input_types": _NO_TYPES,
+        "output_types": _NO_TYPES,
+        "runtime": job.runtime,
+    }
 
 
 def runtime_of(text: str) -> str:
