@@ -22,7 +22,7 @@ STAGE := sh tools/stage.sh
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
-demo: $(RUN) ## watch ten jobs go from queues to containers (or processes), on this machine
+demo: $(RUN) ## watch a dozen jobs go from queues to containers (ten as processes), on this machine
 	@$(BIN)/launch-agent demo $(ARGS)
 
 venv: $(DEV) ## the environment for working on the code, in .venv

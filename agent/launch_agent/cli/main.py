@@ -27,7 +27,7 @@ COMMANDS = {
     "status": ("status", "Show where queue items are."),
     "stop": ("stop", "Ask for a queue item's run to be stopped."),
     "logs": ("logs", "Show what a run printed, or why it failed."),
-    "demo": ("demo", "Watch ten jobs go from queues to containers, on this machine."),
+    "demo": ("demo", "Watch a dozen jobs go from queues to containers, on this machine."),
 }
 
 

@@ -1,8 +1,8 @@
-"""`launch-agent demo`: ten jobs from two queues to their ends, on this machine, in half a minute.
+"""`launch-agent demo`: a dozen jobs from two queues to their ends, on this machine, in half a minute.
 
 Nothing is faked: the server, the agent and the containers are those that a team would run, the agent as a
-process of its own. `jobs` says what is submitted and how it must end, `stage` sets up and tears down, `view`
-shows.
+process of its own. `jobs` says what is submitted and how it must end, `stage` sets up and tears down, `code`
+and `repository` are for the jobs whose images are built, `view` shows.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ _ROUND_SECONDS = 0.2
     help="Where to put the logs.  [default: a temporary folder]",
 )
 def command(where: str, image: str, plain: bool, folder: Path | None) -> None:
-    """Watch ten jobs go from queues to containers, on this machine.
+    """Watch a dozen jobs go from queues to containers, on this machine.
 
     Starts a queue server and an agent, submits ten jobs to two queues (one of them prioritised), stops one
-    while it runs, and shows how each comes to its end. Exit code 0 if every job ended as it must.
+    while it runs, and shows how each comes to its end. Where a Docker engine answers, two more are code, of
+    a folder and of a Git repository, that the agent builds images of. Exit code 0 if every job ended as it
+    must.
     """
-    from launch_agent.cli.demo.jobs import JOBS
     from launch_agent.cli.demo.stage import Stage
     from launch_agent.cli.demo.view import show, summary
 
@@ -49,7 +50,7 @@ def command(where: str, image: str, plain: bool, folder: Path | None) -> None:
     with Stage(where=where, image=image, folder=folder) as stage:
         click.echo(stage.introduction)
         began = time.monotonic()
-        with show(JOBS, live=live) as update:
+        with show([act.job for act in stage.acts], live=live) as update:
             while True:
                 stage.play(time.monotonic() - began)
                 update(stage.acts)

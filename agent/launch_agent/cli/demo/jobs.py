@@ -1,18 +1,28 @@
-"""The ten jobs of the demo, and how each must end."""
+"""The jobs of the demo, and how each must end: ten, and two more where images can be built."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 TRAINING = "demo-training"
 URGENT = "demo-urgent"
+
+
+class Origin(StrEnum):
+    """Where what a job runs comes from."""
+
+    IMAGE = "image"
+    FOLDER = "folder"
+    GIT = "git"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """`script` is what its shell runs; `ends` the state that its queue item must reach, with `reason` in its
     message. `submitted_at` is in seconds from the start of the agent, which negative times come before.
-    `stop` has a user stop it while it runs. `forbidden` adds what the agent's policy refuses."""
+    `stop` has a user stop it while it runs. `forbidden` adds what the agent's policy refuses. Unless `origin`
+    is an image, the script is code of which one has to be built."""
 
     name: str
     queue: str = TRAINING
@@ -23,13 +33,20 @@ class Job:
     submitted_at: float = 0.0
     stop: bool = False
     forbidden: bool = False
+    origin: Origin = Origin.IMAGE
+
+    @property
+    def is_built(self) -> bool:
+        return self.origin is not Origin.IMAGE
 
 
 @dataclass(slots=True, kw_only=True)
 class Act:
-    """What has become of a job so far. Times are seconds since 1970; 0 means not yet."""
+    """What has become of a job so far. Times are seconds since 1970; 0 means not yet. `reference` is the job
+    on the server, where it is code."""
 
     job: Job
+    reference: str = ""
     item_id: str = ""
     state: str = ""
     run: str = ""
@@ -78,4 +95,10 @@ JOBS = (
     ),
     Job(name="train-medium", submitted_at=6.5, script=_training(4)),
     Job(name="train-large", submitted_at=7.5, script=_training(6)),
+)
+
+# Where a Docker engine answers. They come last, so that nothing is built while the others are measured.
+CODE_JOBS = (
+    Job(name="train-folder", submitted_at=9.0, script=_training(2), origin=Origin.FOLDER),
+    Job(name="train-git", submitted_at=10.0, script=_training(2), origin=Origin.GIT),
 )

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from launch_agent import plugins
-from launch_agent.cli.demo.jobs import JOBS, TRAINING, URGENT, Act
+from launch_agent.cli.demo.code import CodeJobs
+from launch_agent.cli.demo.jobs import CODE_JOBS, JOBS, TRAINING, URGENT, Act
 from launch_agent.errors import LaunchError
 from launch_agent.queues.catalogue import Catalogue, QueueSettings
 from launch_agent.queues.session import Session
@@ -43,6 +44,7 @@ class Stage:
         self._image = image
         self._stack = ExitStack()
         self._agent: subprocess.Popen[bytes] | None = None
+        self._agent_env: dict[str, str] = {}
         self._log_read = 0
 
     def __enter__(self) -> Self:
@@ -58,7 +60,8 @@ class Stage:
                 Catalogue(session).create(
                     QueueSettings(name=name, resource=self._resource, prioritized=prioritized)
                 )
-            self.introduction = self._introduce(why)
+            code = self._publish(stack, session)
+            self.introduction = self._introduce(why, code)
             for act in self.acts:
                 if act.job.submitted_at < 0:
                     self._submit(act)
@@ -112,12 +115,25 @@ class Stage:
             agent.kill()
             agent.wait()
 
-    def _introduce(self, why: str) -> str:
+    def _publish(self, stack: ExitStack, session: Session) -> str:
+        """Add the jobs that are code, where images can be built; what to tell of them."""
+        if self._resource != _CONTAINER:
+            return "left out: their images are built where a Docker engine answers"
+        code = CodeJobs(self.folder, self._image)
+        stack.callback(code.remove_images)
+        for act in (Act(job=job) for job in CODE_JOBS):
+            if code.publish(stack, session, act):
+                self.acts.append(act)
+        self._agent_env |= code.environment
+        return code.line
+
+    def _introduce(self, why: str, code: str) -> str:
         how = f"containers of {self._image}" if self._resource == _CONTAINER else "processes of this machine"
         return (
             f"queue server  {self._server.url}\n"
             f"queues        {TRAINING} (first in, first out), {URGENT} (prioritised)\n"
             f"jobs run as   {how} ({why})\n"
+            f"code jobs     {code}\n"
             f"logs          {self.folder}\n"
         )
 
@@ -130,9 +146,12 @@ class Stage:
             "name": job.name,
             "author": "demo-user",
             "resource": self._resource,
-            "overrides": {"entry_point": command},
         }
-        if self._resource == _CONTAINER:
+        if act.reference:
+            spec["job"] = act.reference
+        else:
+            spec["overrides"] = {"entry_point": command}
+        if self._resource == _CONTAINER and not act.reference:
             spec["docker"] = {"docker_image": self._image}
             if job.forbidden:
                 spec["resource_args"] = {_CONTAINER: {"privileged": True}}
@@ -163,7 +182,12 @@ class Stage:
         with self.agent_log.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own program, with a config that we wrote
                 [sys.executable, "-m", "launch_agent", "start", "--config", str(config)],
-                env={**os.environ, "WANDB_API_KEY": self._server.api_key, "WANDB_BASE_URL": self._server.url},
+                env={
+                    **os.environ,
+                    **self._agent_env,
+                    "WANDB_API_KEY": self._server.api_key,
+                    "WANDB_BASE_URL": self._server.url,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -44,8 +44,13 @@ def summary(acts: Sequence[Act], folder: Path) -> tuple[str, bool]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     good = all(act.is_as_it_must for act in acts)
-    # Those that were there before the agent waited for it to come, which says nothing of the agent.
-    waits = sorted(act.started - act.created for act in acts if act.started and act.job.submitted_at >= 0)
+    # Those that were there before the agent waited for it to come, which says nothing of the agent; nor do
+    # those that waited for their image.
+    waits = sorted(
+        act.started - act.created
+        for act in acts
+        if act.started and act.job.submitted_at >= 0 and not act.job.is_built
+    )
     if waits:
         lines += [
             "",
@@ -98,7 +103,8 @@ def _table(acts: Sequence[Act]) -> Any:
 def _word(act: Act) -> str:
     """The state in a reader's words: an item that is claimed is about to run, or runs."""
     if act.state == "CLAIMED":
-        return "running" if act.started else "starting"
+        before = "building" if act.job.is_built else "starting"
+        return "running" if act.started else before
     return act.state.lower() or "-"
 
 
