@@ -51,8 +51,15 @@ class Site:
         return self.backend.push(queue, {**spec, **fields})
 
     @contextmanager
-    def agent(self, *queues: str, runner: Mapping[str, Any] | None = None, **config: Any) -> Iterator[Agent]:
-        """An agent of a name of its own, started; its containers go when the block ends."""
+    def agent(
+        self,
+        *queues: str,
+        runner: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> Iterator[Agent]:
+        """An agent of a name of its own, started; its containers go when the block ends. `environment` is
+        laid over the test's own."""
         name = f"e2e-{uuid.uuid4().hex[:8]}"
         folder = self._folder / name
         folder.mkdir()
@@ -61,6 +68,7 @@ class Site:
             folder,
             self.server.url,
             self.server.api_key,
+            environment,
             **{
                 "name": name,
                 "queues": list(queues),
