@@ -85,13 +85,13 @@ def test_a_role_is_assumed_and_said_where_it_cannot_be(
     role = aws_server.client("iam").create_role(RoleName="builds", AssumeRolePolicyDocument=trust)
     arn = role["Role"]["Arn"]
     use(bare_environment, aws_server.variables)
-    environment = create({"region": "us-east-1", "role-arn": arn, "external-id": "shared"})
+    environment = create({"region": "us-east-1", "role": arn, "external-id": "shared"})
     environment.verify()
     identity = environment.session().client("sts").get_caller_identity()
     assert "assumed-role/builds/launch-agent" in identity["Arn"]
 
     use(bare_environment, aws_server.user())
-    denied = create({"region": "us-east-1", "role-arn": arn})
+    denied = create({"region": "us-east-1", "role": arn})
     with aws_server.enforcing(), pytest.raises(CloudError, match="AssumeRole") as caught:
         denied.verify()
     assert f"sts:AssumeRole on {arn}" in caught.value.hint

@@ -159,5 +159,5 @@ class _Given(CredentialProvider):  # type: ignore[misc] # botocore has no types
 def create(options: Mapping[str, Any]) -> AwsEnvironment:
     """`options` is the config's `environment` part."""
     return AwsEnvironment(
-        options["region"], role=options.get("role-arn", ""), external_id=options.get("external-id", "")
+        options["region"], role=options.get("role", ""), external_id=options.get("external-id", "")
     )
