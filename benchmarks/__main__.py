@@ -59,16 +59,31 @@ def run(name: str) -> list[Figure]:
     return [Figure(**row) for row in json.loads(done.stdout.splitlines()[-1])]
 
 
-def store(figures: list[Figure], folder: Path, now: datetime) -> Path:
-    """Write both files of the day; the path without its ending."""
-    about = machine()
+def store(measured: dict[str, list[Figure]], folder: Path, now: datetime) -> Path:
+    """Write both files of the day; the path without its ending.
+
+    A benchmark that was measured again replaces its own figures of that day; those of the others stay.
+    """
     base = folder / now.strftime("%Y-%m-%d")
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"measured": now.isoformat(timespec="seconds"), **about, "figures": as_json(figures)}
-    base.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    where = ", ".join(f"{key} {value}" for key, value in about.items())
-    base.with_suffix(".md").write_text(f"# {now:%Y-%m-%d}\n\n{where}\n\n{table(figures)}\n", encoding="utf-8")
+    stored = base.with_suffix(".json")
+    document = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    for name, figures in measured.items():
+        about = {"measured": now.isoformat(timespec="seconds"), **machine()}
+        document[name] = {**about, "figures": as_json(figures)}
+    document = dict(sorted(document.items()))
+    stored.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    parts = [f"# {now:%Y-%m-%d}", *(_section(name, entry) for name, entry in document.items())]
+    base.with_suffix(".md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return base
+
+
+def _section(name: str, entry: dict[str, object]) -> str:
+    """One benchmark: what it was measured on, and its table."""
+    where = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "figures")
+    rows = entry["figures"]
+    assert isinstance(rows, list)
+    return f"## {name}\n\n{where}\n\n{table(Figure(**row) for row in rows)}"
 
 
 def main() -> int:
@@ -85,12 +100,14 @@ def main() -> int:
         for name in options.names:
             print(json.dumps(as_json(importlib.import_module(f"benchmarks.{name}").measure())))
         return 0
-    figures: list[Figure] = []
+    measured: dict[str, list[Figure]] = {}
     for name in options.names or found():
         print(f"measuring {name}", file=sys.stderr)
-        figures += run(name)
+        measured[name] = run(name)
+        # At once: the next one may be interrupted.
+        base = store({name: measured[name]}, HERE / "results", datetime.now(UTC))
+    figures = [figure for of_one in measured.values() for figure in of_one]
     print(table(figures))
-    base = store(figures, HERE / "results", datetime.now(UTC))
     print(f"stored as {base.relative_to(HERE.parent)}.json and .md", file=sys.stderr)
     return 0 if all(figure.note != "failed, see above" for figure in figures) else 1
 

@@ -35,11 +35,21 @@ def test_what_is_stored_can_be_read_back(tmp_path: Path) -> None:
         Figure(name="memory", subject="us", value=40.25, unit="MB", goal=45),
         Figure(name="memory", subject="them", value=None, unit="MB", note="not installed"),
     ]
-    base = store(figures, tmp_path, datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC))
-    document = json.loads(base.with_suffix(".json").read_text())
+    base = store({"idle": figures}, tmp_path, datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC))
+    document = json.loads(base.with_suffix(".json").read_text())["idle"]
     assert document["measured"] == "2030-01-02T03:04:05+00:00"
     assert [Figure(**row) for row in document["figures"]] == figures
     assert "| memory | us | 40.25 MB | ≤ 45 MB | met |" in base.with_suffix(".md").read_text()
+
+
+def test_one_benchmark_measured_again_leaves_the_others(tmp_path: Path) -> None:
+    now = datetime(2030, 1, 2, tzinfo=UTC)
+    store({"idle": [Figure(name="a", subject="us", value=1, unit="")]}, tmp_path, now)
+    store({"rate": [Figure(name="b", subject="us", value=2, unit="")]}, tmp_path, now)
+    base = store({"idle": [Figure(name="a", subject="us", value=3, unit="")]}, tmp_path, now)
+    document = json.loads(base.with_suffix(".json").read_text())
+    assert [document[name]["figures"][0]["value"] for name in ("idle", "rate")] == [3, 2]
+    assert base.with_suffix(".md").read_text().count("## ") == 2
 
 
 def test_the_table_says_what_was_not_measured() -> None:
