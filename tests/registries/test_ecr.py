@@ -103,7 +103,7 @@ def test_another_partition_has_another_domain(aws: Aws) -> None:
     assert registry.repository.endswith(".dkr.ecr.cn-north-1.amazonaws.com.cn/jobs")
 
 
-@pytest.mark.req("ECR-5", "ECR-10")
+@pytest.mark.req("ECR-5", "ECR-10", "GAP-8")
 def test_a_repository_is_made_where_the_config_says_so(aws: Aws) -> None:
     name = f"tests/{uuid.uuid4().hex[:12]}"
     with pytest.raises(RegistryNotFound, match=f"'{name}' does not exist") as caught:

@@ -46,7 +46,7 @@ def _ack(wire: Wire, item: str, run: str, agent: str | None = None) -> bool:
     return payload["success"]
 
 
-@pytest.mark.req("QUEUE-1", "AGT-5")
+@pytest.mark.req("QUEUE-1", "AGT-5", "CON-8")
 def test_a_plain_queue_gives_the_oldest_first_whatever_the_priorities(wire: Wire, backend: Backend) -> None:
     backend.create_queue("q", "local-container")
     pushed = [_push(wire, priority=priority)["runQueueItemId"] for priority in (3, 0, 2, 1)]
@@ -54,7 +54,7 @@ def test_a_plain_queue_gives_the_oldest_first_whatever_the_priorities(wire: Wire
     assert _pop(wire) is None
 
 
-@pytest.mark.req("QUEUE-2", "AGT-5")
+@pytest.mark.req("QUEUE-2", "AGT-5", "CON-8", "GAP-11")
 def test_a_prioritised_queue_gives_0_first_and_equals_by_age(wire: Wire, backend: Backend) -> None:
     backend.create_queue("q", "local-container", prioritised=True)
     pushed = {}
@@ -64,6 +64,7 @@ def test_a_prioritised_queue_gives_0_first_and_equals_by_age(wire: Wire, backend
     assert [pushed[_pop(wire)["runQueueItemId"]] for _ in pushed] == list("abcdef")
 
 
+@pytest.mark.req("GAP-11")
 @pytest.mark.parametrize("priority", [-1, 101])
 def test_a_priority_out_of_range_is_refused(wire: Wire, backend: Backend, priority: int) -> None:
     backend.create_queue("q", "local-container", prioritised=True)
@@ -129,7 +130,7 @@ def test_an_override_of_one_job_leaves_the_queues_other_jobs_alone(wire: Wire, b
     assert [each["InstanceCount"] for each in found] == [1, 1, 1]
 
 
-@pytest.mark.req("QUEUE-15")
+@pytest.mark.req("QUEUE-15", "GAP-10")
 def test_template_values_are_filled_and_checked_when_a_job_is_pushed(wire: Wire, backend: Backend) -> None:
     backend.create_queue(
         "q",

@@ -20,7 +20,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 _MAPS = st.dictionaries(st.sampled_from("abcd"), _VALUES, max_size=4)
 
 
-@pytest.mark.req("QUEUE-13")
+@pytest.mark.req("QUEUE-13", "GAP-9")
 @given(base=_MAPS, over=_MAPS)
 def test_what_the_job_sets_is_what_comes_out(base: dict[str, Any], over: dict[str, Any]) -> None:
     merged = merge(base, over)

@@ -155,6 +155,7 @@ def build(
     return builder.build(context(), ref(), log=log, stop=stop or threading.Event())
 
 
+@pytest.mark.req("GAP-7")
 def test_a_build_runs_as_a_job_and_leaves_nothing(bench: Bench) -> None:
     lines: list[str] = []
     builder = bench.builder()

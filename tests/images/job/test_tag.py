@@ -38,7 +38,7 @@ def tag_of(folder: Path, job: Job = JOB, **options: object) -> str:
     return plan(folder, job, Options(**options), write=False).digest  # type: ignore[arg-type] # the tests' own words
 
 
-@pytest.mark.req("IMG-1", "IMG-5")
+@pytest.mark.req("IMG-1", "IMG-5", "GAP-6")
 def test_dates_owners_umasks_and_places_do_not_matter(tmp_path: Path) -> None:
     one, other = make(tmp_path / "one"), make(tmp_path / "deep" / "other")
     for path in [other, *other.rglob("*")]:
@@ -73,7 +73,7 @@ def test_commit_job_and_project_do_not_matter(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.req("IMG-1", "IMG-5")
+@pytest.mark.req("IMG-1", "IMG-5", "GAP-6")
 def test_everything_else_matters(tmp_path: Path) -> None:
     def changed(number: int) -> Path:
         folder = tmp_path / str(number)
