@@ -14,13 +14,17 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.figures import Figure, as_json, table
 
 HERE = Path(__file__).resolve().parent
-LONGEST = 1800.0  # seconds for one benchmark
+LONGEST = 2700.0  # seconds for one benchmark
+FAILED = "failed, see above"
+_MARK = "figure: "
 
 
 def found() -> list[str]:
@@ -46,17 +50,25 @@ def machine() -> dict[str, object]:
 
 
 def run(name: str) -> list[Figure]:
-    """One benchmark in its own process; a failed one is a figure without a value."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks", "--here", name],
-            cwd=HERE.parent, stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=True,
-        )  # fmt: skip
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        reason = "took too long" if isinstance(error, subprocess.TimeoutExpired) else "failed, see above"
-        return [Figure(name=name, subject="launch-agent", value=None, unit="", note=reason)]
-    # A benchmark may print; its figures are the last line.
-    return [Figure(**row) for row in json.loads(done.stdout.splitlines()[-1])]
+    """One benchmark in its own process; one that fails is a figure without a value, after those that it got."""
+    reason = ""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks", "--here", name],
+                cwd=HERE.parent, stdout=lines, timeout=LONGEST, check=True,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            reason = "took too long"
+        except subprocess.CalledProcessError:
+            reason = FAILED
+        lines.seek(0)
+        # A benchmark may print; its figures are the lines that begin so.
+        rows = [line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)]
+    figures = [Figure(**json.loads(row)) for row in rows]
+    if reason:
+        figures.append(Figure(name=name, subject="launch-agent", value=None, unit="", note=reason))
+    return figures
 
 
 def store(measured: dict[str, list[Figure]], folder: Path, now: datetime) -> Path:
@@ -98,7 +110,8 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(found())}")
     if options.here:
         for name in options.names:
-            print(json.dumps(as_json(importlib.import_module(f"benchmarks.{name}").measure())))
+            for figure in importlib.import_module(f"benchmarks.{name}").measure():
+                print(f"{_MARK}{json.dumps(asdict(figure))}", flush=True)
         return 0
     measured: dict[str, list[Figure]] = {}
     for name in options.names or found():
@@ -109,7 +122,7 @@ def main() -> int:
     figures = [figure for of_one in measured.values() for figure in of_one]
     print(table(figures))
     print(f"stored as {base.relative_to(HERE.parent)}.json and .md", file=sys.stderr)
-    return 0 if all(figure.note != "failed, see above" for figure in figures) else 1
+    return 0 if all(figure.note != FAILED for figure in figures) else 1
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def idle(here: ClusterStand, subject: str) -> Iterator[Figure]:
     with agent(here, subject, **settings(subject)) as running:
         here.push()
         here.collect(1, 120)
-        here.await_ends(60)
+        _await_ends(here, subject)
         time.sleep(10)
         memory = running.memory()
         for _ in range(LATENCIES[subject]):
@@ -56,7 +56,7 @@ def idle(here: ClusterStand, subject: str) -> Iterator[Figure]:
             pushed = time.time()
             here.push()
             waits.append(here.collect(1, 120)[0] - pushed)
-        here.await_ends(60)
+        _await_ends(here, subject)
     here.clear()
     yield Figure(
         name="resident memory, idle, kubernetes runner",
@@ -88,10 +88,7 @@ def rate(here: ClusterStand, subject: str) -> Iterator[Figure]:
     here.proxy.reset()
     with agent(here, subject, **settings(subject)):
         began = here.collect(size, 300)
-        if subject == THEIRS:
-            time.sleep(5)  # it tells no ends, so there is nothing to wait for
-        else:
-            here.await_ends(120)
+        _await_ends(here, subject)
         requests = here.proxy.total()
     asked = here.api_requests(account).total() - before
     here.clear()
@@ -113,6 +110,13 @@ def rate(here: ClusterStand, subject: str) -> Iterator[Figure]:
         note="from the agent's start to the last end" if subject == OURS else "until the last Job and 5 s",
     )
     yield Figure(name="API server requests per job", subject=subject, value=asked / size, unit="")
+
+
+def _await_ends(here: ClusterStand, subject: str) -> None:
+    if subject == THEIRS:
+        time.sleep(5)  # it tells no ends of jobs that started no run, so there is nothing to wait for
+    else:
+        here.await_ends(120)
 
 
 def many(here: ClusterStand) -> Iterator[Figure]:
