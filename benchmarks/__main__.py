@@ -50,7 +50,7 @@ def machine() -> dict[str, object]:
 
 
 def run(name: str) -> list[Figure]:
-    """One benchmark in its own process; one that fails is a figure without a value, after those that it got."""
+    """One benchmark in its own process; where it fails, a figure without a value follows what it got."""
     reason = ""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as lines:
         try:
