@@ -49,6 +49,7 @@ lint: $(DEV) ## style, types, generated files and lock files
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/mypy --no-error-summary --explicit-package-bases tools schemas benchmarks tests/architecture
 	@$(BIN)/python schemas/bundle.py --check
+	@$(BIN)/python -m tools.commands --check
 	@$(BIN)/python tools/locks.py
 
 chart: $(DEV) ## the chart's lint and its own unit tests (chart-testing, helm-unittest)
