@@ -17,12 +17,14 @@ from launch_agent.stores import ContextStore
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What a builder may draw on: the agent's name, and what its config names. `registry` is where images go,
-    `store` where build contexts wait; None where the config names none."""
+    `store` where build contexts wait; None where the config names none. `is_plain` says that the registry may
+    be spoken to without TLS."""
 
     agent: str
     registry: Registry | None = None
     store: ContextStore | None = None
     environment: Environment | None = None
+    is_plain: bool = False
 
 
 class Builder(Protocol):

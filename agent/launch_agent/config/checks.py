@@ -24,15 +24,25 @@ _STORE_CLOUD = {"s3": "aws", "gs": "gcp", "https": "azure"}
 _CONTINENTS = frozenset({"us", "europe", "asia"})
 # Which builder has a use for which key; keys that are not here are everybody's.
 _KEYS_OF = {
-    "platform": ("docker", "layers"),
-    "build-context-store": ("kaniko",),
-    "build-context-key": ("kaniko",),
-    "build-job-name": ("kaniko",),
+    "platform": ("docker", "buildkit", "layers"),
+    "build-context-store": ("kaniko", "buildkit"),
+    "build-context-key": ("kaniko", "buildkit"),
+    "build-job-name": ("kaniko", "buildkit"),
     "secret-name": ("kaniko",),
     "secret-key": ("kaniko",),
     "kaniko-image": ("kaniko",),
     "kaniko-config": ("kaniko",),
+    "buildkit-address": ("buildkit",),
+    "buildkit-tls": ("buildkit",),
+    "buildkit-image": ("buildkit",),
+    "buildkit-config": ("buildkit",),
+    "cache-repo": ("buildkit",),
+    "build-secrets": ("buildkit",),
 }
+# Of the keys of `buildkit`, those that a build by a daemon has no use for.
+_OF_A_JOB = (
+    "build-context-store", "build-context-key", "build-job-name", "buildkit-image", "buildkit-config"
+)  # fmt: skip
 _BOTH_WAYS = "name one with builder.destination, or with a registry block (type and uri)"
 
 
@@ -56,7 +66,8 @@ def run(normal: Normal, *, claim: bool = False) -> None:
     _registry_in_environment(normal)
     _registry_block_names(normal)
     _image_name(normal)
-    _kaniko(normal, claim)
+    _builds_elsewhere(normal, claim)
+    _daemon(normal)
     _store(normal)
     _unused_keys(normal)
     _advice(normal)
@@ -198,9 +209,11 @@ def _image_name(normal: Normal) -> None:
         )
 
 
-def _kaniko(normal: Normal, claim: bool) -> None:
+def _builds_elsewhere(normal: Normal, claim: bool) -> None:
+    """What the builders need that push to a registry, and those that are Jobs of the cluster."""
     builder = _builder(normal)
-    if builder.get("type") != "kaniko":
+    kind = builder.get("type")
+    if kind not in ("kaniko", "buildkit"):
         return
     path: Path = ("builder",)
     if normal.destination is None and not normal.repository:
@@ -208,21 +221,22 @@ def _kaniko(normal: Normal, claim: bool) -> None:
             ERROR,
             "missing-key",
             path,
-            "'builder' of type 'kaniko' needs an image repository",
+            f"'builder' of type {kind!r} needs an image repository",
             hint=_BOTH_WAYS,
             at_key=True,
         )
-    if claim:
+    if claim or builder.get("buildkit-address"):
         return
     if "build-context-store" not in builder:
         normal.say(
             ERROR,
             "missing-key",
             (*path, "build-context-store"),
-            "the key is missing; 'builder' of type 'kaniko' needs it",
+            f"the key is missing; 'builder' of type {kind!r} needs it",
+            hint="or name the daemon that builds: buildkit-address" if kind == "buildkit" else "",
             at_key=True,
         )
-    if not _environment(normal).get("type") and "secret-name" not in builder:
+    if kind == "kaniko" and not _environment(normal).get("type") and "secret-name" not in builder:
         normal.say(
             ERROR,
             "missing-key",
@@ -231,6 +245,22 @@ def _kaniko(normal: Normal, claim: bool) -> None:
             hint=_environment_hint(_store_cloud(builder) or "aws"),
             at_key=True,
         )
+
+
+def _daemon(normal: Normal) -> None:
+    """How a BuildKit daemon is reached, and what has no effect beside it or without it."""
+    builder = _builder(normal)
+    if builder.get("type") != "buildkit":
+        return
+    address = urlsplit(str(builder.get("buildkit-address", "")))
+    unused = _OF_A_JOB if address.scheme else ()
+    for key in unused:
+        if key in builder:
+            message = f"{key!r} has no effect: buildkit-address names a daemon, and no Job is made"
+            normal.say(WARNING, "unused-key", ("builder", key), message, at_key=True)
+    if address.scheme != "tcp" and "buildkit-tls" in builder:
+        message = "'buildkit-tls' has no effect: it belongs to an address of the form tcp://"
+        normal.say(WARNING, "unused-key", ("builder", "buildkit-tls"), message, at_key=True)
 
 
 def _store_cloud(builder: dict[str, Any]) -> str:
@@ -243,7 +273,7 @@ def _store(normal: Normal) -> None:
     builder = _builder(normal)
     cloud, given = _store_cloud(builder), _environment(normal).get("type", "")
     if cloud and given and cloud != given and not (given == "local" and "secret-name" in builder):
-        severity = ERROR if builder.get("type") == "kaniko" else WARNING
+        severity = ERROR if builder.get("type") in ("kaniko", "buildkit") else WARNING
         normal.say(
             severity,
             "contradiction",

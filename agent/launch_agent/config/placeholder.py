@@ -9,7 +9,7 @@ from launch_agent.config.finding import Finding, Path, Severity
 
 _PLACEHOLDER = re.compile(r"<([^<>\n]{1,80})>")
 # Below these keys stands free text of other programs, where `<` may be meant: whole values only.
-_FREE = frozenset({"kaniko-config"})
+_FREE = frozenset({"kaniko-config", "buildkit-config"})
 
 
 def findings(value: Any, path: Path = (), *, free: bool = False) -> list[Finding]:

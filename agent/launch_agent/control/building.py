@@ -44,7 +44,11 @@ def builder(config: AgentConfig, kind: str, found: Supplies) -> Builder:
     if host := config.runner.get(Resource.LOCAL_CONTAINER, {}).get("host"):
         options.setdefault("host", host)
     parts = Parts(
-        agent=config.name, registry=found.registry, store=found.store, environment=found.environment
+        agent=config.name,
+        registry=found.registry,
+        store=found.store,
+        environment=found.environment,
+        is_plain=bool(config.builder.registry_options.get("plain-http")),
     )
     made: Builder = plugins.load("builders", kind).create(options, parts)
     return made

@@ -10,13 +10,13 @@ import platform as machine
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from launch_agent.assembly import image, layer, transfer
 from launch_agent.assembly.entries import Entry, Kind, of_folder
 from launch_agent.assembly.wheels import Target
+from launch_agent.builders.attempt import Attempt
 from launch_agent.builders.layers import base as bases
 from launch_agent.builders.layers.packages import VENV, Installing, packages
 from launch_agent.clients.http import HttpSettings
@@ -29,7 +29,6 @@ from launch_agent.registries import Registry
 from launch_agent.spec.build import BuildContext, BuildRecipe
 from launch_agent.spec.image import ImageRef
 
-_TAIL_LINES = 200
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _CAN = "build with 'docker' or 'kaniko', which run Dockerfiles"
 
@@ -78,30 +77,15 @@ class LayersBuilder:
         self, context: BuildContext, ref: ImageRef, *, log: Callable[[str], None], stop: threading.Event
     ) -> ImageRef:
         recipe = _buildable(context)
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        deadline = self._clock() + self._timeout
-
-        def line(text: str) -> None:
-            tail.append(text)
-            log(text)
-
-        def check() -> None:
-            if stop.is_set():
-                raise BuildError("the build was stopped: nobody waits for its image any more")
-            if self._clock() > deadline:
-                raise BuildError(
-                    f"the build took longer than {self._timeout:g} s",
-                    hint="builder.build-timeout of the agent's config sets the time",
-                )
-
+        attempt = Attempt(log=log, stop=stop, timeout=self._timeout, clock=self._clock)
         try:
-            return self._build(context, recipe, ref, line, check)
+            return self._build(context, recipe, ref, attempt.line, attempt.check)
         except BuildError as error:
-            error.log = "\n".join(tail)
+            error.log = attempt.tail
             raise
         except (ImageError, OSError) as error:
             hint = error.hint if isinstance(error, ImageError) else ""
-            raise BuildError(f"the build failed: {error}", log="\n".join(tail), hint=hint) from error
+            raise BuildError(f"the build failed: {error}", log=attempt.tail, hint=hint) from error
 
     def _build(
         self,

@@ -12,11 +12,8 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +22,7 @@ from launch_agent.assembly import layer
 from launch_agent.assembly.entries import Entry, Kind, of_folder
 from launch_agent.assembly.layer import Layer
 from launch_agent.assembly.wheels import Target
+from launch_agent.builders import program
 from launch_agent.clients.oci.model import Descriptor
 from launch_agent.errors import BuildError
 from launch_agent.spec.build import BuildContext, BuildRecipe
@@ -32,7 +30,6 @@ from launch_agent.spec.build import BuildContext, BuildRecipe
 VENV = "opt/venv"
 _FORMAT = "1"
 _LARGEST_CACHE = 10 * 1024**3
-_LOOK_SECONDS = 0.1
 _WITHHELD = ("WANDB_API_KEY", "LAUNCH_AGENT_API_KEY")
 # What runs pip: its first argument is the target's markers, the rest are pip's own.
 _PIP = """
@@ -134,38 +131,19 @@ def _install(context: BuildContext, recipe: BuildRecipe, target: Target, into: P
         *("--requirement", recipe.requirements),
     ]
     lines: list[str] = []
-    environment = {name: value for name, value in how.environment.items() if name not in _WITHHELD}
-    process = subprocess.Popen(  # noqa: S603 - pip; what the job says is in a file
+
+    def line(text: str) -> None:
+        lines.append(text)
+        how.log(text)
+
+    code = program.follow(
         command,
-        cwd=context.directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
+        environment={name: value for name, value in how.environment.items() if name not in _WITHHELD},
+        line=line,
+        check=how.check,
+        directory=context.directory,
     )
-
-    def follow() -> None:
-        for line in process.stdout or ():
-            lines.append(line.rstrip())
-            how.log(lines[-1])
-
-    reader = threading.Thread(target=follow, name="pip-output", daemon=True)
-    reader.start()
-    try:
-        while process.poll() is None:
-            how.check()
-            reader.join(_LOOK_SECONDS)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        reader.join()
-        if process.stdout:
-            process.stdout.close()
-    if process.returncode:
+    if code:
         raise _failure("\n".join(lines), target)
 
 

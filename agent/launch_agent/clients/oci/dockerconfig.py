@@ -136,13 +136,38 @@ def keys_of(host: str) -> Sequence[str]:
 
 def for_build(host: str, credentials: Credentials) -> Secret:
     """A `config.json` that opens one registry, for a build that runs elsewhere."""
-    key = keys_of(host)[0]
+    return Secret(json.dumps({"auths": {keys_of(host)[0]: _entry(credentials)}}))
+
+
+def document_with(
+    environment: Mapping[str, str], host: str, credentials: Credentials | None, *, helper: str = ""
+) -> Secret:
+    """The `config.json` that an environment points to, in which `credentials` open one registry, for a
+    program that reads such a file; what opens the others stays. With `helper` the program of that name is
+    asked for them. Raises RegistryError where the file is broken."""
+    files = DockerConfig(environment)._files()
+    document = dict(next((found for file in files if (found := _read(file)) is not None), {}))
+    if credentials is None:
+        return Secret(json.dumps(document))
+    names = keys_of(host)
+    auths, helpers = (_without(document.get(part), names) for part in ("auths", "credHelpers"))
+    # An entry without a name takes the helper for everything else off this registry.
+    helpers[names[0]] = helper
+    if not helper:
+        auths[names[0]] = _entry(credentials)
+    return Secret(json.dumps({**document, "auths": auths, "credHelpers": helpers}))
+
+
+def _without(part: Any, names: Sequence[str]) -> dict[str, Any]:
+    found = part.items() if isinstance(part, Mapping) else ()
+    return {key: value for key, value in found if key not in names}
+
+
+def _entry(credentials: Credentials) -> dict[str, str]:
     password = credentials.password.reveal()
     if credentials.username == TOKEN_USER:
-        entry = {"identitytoken": password, "auth": _encoded("00000000-0000-0000-0000-000000000000", "")}
-    else:
-        entry = {"auth": _encoded(credentials.username, password)}
-    return Secret(json.dumps({"auths": {key: entry}}))
+        return {"identitytoken": password, "auth": _encoded("00000000-0000-0000-0000-000000000000", "")}
+    return {"auth": _encoded(credentials.username, password)}
 
 
 def _encoded(user: str, password: str) -> str:

@@ -1,0 +1,163 @@
+"""A BuildKit daemon with its own state, on a socket or a loopback port: the real one, started as root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fakes.certificates import Certificate
+from tests.fakes.eventually import eventually
+from tools import buildkit_tools, go_tools
+
+_START_SECONDS = 60.0
+
+
+class NoBuildkit(Exception):
+    """Why there is no BuildKit for the tests."""
+
+
+@dataclass(kw_only=True)
+class Daemon:
+    """A daemon that answers at `address`. `clients` is a folder with `buildctl`, to stand first in PATH."""
+
+    address: str
+    clients: Path
+    folder: Path
+    command: Sequence[str]
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        path = f"{go_tools.home() / 'bin'}:{os.environ['PATH']}"
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env={**os.environ, "PATH": path, "TMPDIR": str(self.folder)},
+            )
+        try:
+            eventually(self._answers, within=_START_SECONDS, every=0.05, what="buildkitd answers")
+        except AssertionError as error:
+            said = (self.folder / "log").read_text(errors="replace")[-1000:]
+            self.kill()
+            raise NoBuildkit(f"buildkitd does not start: {said}") from error
+
+    def kill(self) -> None:
+        """As a machine that loses its power does. What it ran ends with it here."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        self.clean()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        self.clean()
+
+    def clean(self) -> None:
+        """End the containers of a daemon that is gone, and unmount what it left below its folder."""
+        for each in Path("/proc").glob("[0-9]*"):
+            try:
+                root = (each / "root").readlink()
+            except OSError:
+                continue
+            if root.is_relative_to(self.folder):
+                os.kill(int(each.name), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+            left = [mount for mount in reversed(mounts) if mount.startswith(f"{self.folder}/")]
+            if not left:
+                return
+            for mount in left:
+                subprocess.run(["umount", "-l", mount], check=False, capture_output=True, timeout=20)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise NoBuildkit((self.folder / "log").read_text(errors="replace")[-1000:])
+        kind, where = (
+            (socket.AF_UNIX, self.address.removeprefix("unix://"))
+            if self.address.startswith("unix://")
+            else (socket.AF_INET, _host_and_port(self.address))
+        )
+        try:
+            with socket.socket(kind) as probe:
+                probe.settimeout(2)
+                probe.connect(where)
+                return True
+        except OSError:
+            return False
+
+
+@contextmanager
+def daemon(*, plain: Sequence[str] = (), tls: Certificate | None = None) -> Iterator[Daemon]:
+    """`plain` are registries that it speaks to without TLS. With `tls` it listens on a port, has that
+    certificate, and lets in who has one of the same authority. Raises NoBuildkit where there is none."""
+    programs = buildkit_tools.programs()
+    if os.getuid() != 0:
+        raise NoBuildkit("only root can run a BuildKit daemon here")
+    runc = go_tools.home() / "bin" / "runc"
+    for program in (*programs.values(), runc):
+        if not program.exists():
+            raise NoBuildkit(f"{program.name} is not built (`make tools`)")
+    # Short: the name of a socket has 107 characters at most.
+    folder = Path(tempfile.mkdtemp(prefix="bk-"))
+    address = f"tcp://127.0.0.1:{_free_port()}" if tls else f"unix://{folder}/s"
+    command = [str(programs["buildkitd"]), f"--addr={address}", f"--config={folder}/buildkitd.toml"]
+    if tls:
+        command += [f"--tlscert={tls.file}", f"--tlskey={tls.key_file}", f"--tlscacert={tls.authority}"]
+    (folder / "buildkitd.toml").write_text(_config(folder, plain))
+    made = Daemon(address=address, clients=programs["buildctl"].parent, folder=folder, command=command)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _config(folder: Path, plain: Sequence[str]) -> str:
+    # Host networking: the tests' registries and indexes are on this machine's loopback.
+    lines = [
+        f'root = "{folder}/root"',
+        "[worker.oci]",
+        "enabled = true",
+        'snapshotter = "overlayfs"',
+        'networkMode = "host"',
+        f'binary = "{go_tools.home() / "bin" / "runc"}"',
+        "[worker.containerd]",
+        "enabled = false",
+        *(line for host in plain for line in (f'[registry."{host}"]', "http = true")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    return host, int(port)
