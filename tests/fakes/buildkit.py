@@ -53,6 +53,10 @@ class Daemon:
             self.kill()
             raise NoBuildkit(f"buildkitd does not start: {said}") from error
 
+    @property
+    def is_dead(self) -> bool:
+        return self._process is None
+
     def kill(self) -> None:
         """As a machine that loses its power does. What it ran ends with it here."""
         if self._process is None:

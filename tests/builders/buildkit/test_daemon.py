@@ -141,6 +141,7 @@ def test_a_bad_dockerfile_is_one_clear_error(
     with pytest.raises(BuildError, match=said) as failed:
         bench.build(bench.builder(Shelf(docker_registry)), made)
     assert "\n" not in failed.value.message
+    assert "connection to BuildKit" not in failed.value.message
     assert failed.value.retryable == ("127.0.0.1" in text)
 
 
@@ -158,6 +159,8 @@ def test_secrets_are_for_steps_and_not_for_images(bench: Bench, base: str, docke
     lines: list[str] = []
     image = bench.build(bench.builder(Shelf(docker_registry), secrets={"netrc": str(file)}), made, lines)
     assert "hush" not in json.dumps(config_of(image)) + "\n".join(lines)
+    with pytest.raises(BuildError, match=r"build-secrets\.netrc"):
+        bench.build(bench.builder(Shelf(docker_registry), secrets={"netrc": "/absent"}), made)
     # Without the file the step still runs: it is then not there.
     lean = bench.context({"Dockerfile": f"FROM {base}\n{step.replace('cat', 'ls')[:-5]} || true\n"})
     assert bench.build(bench.builder(Shelf(docker_registry)), lean).digest

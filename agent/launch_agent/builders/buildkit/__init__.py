@@ -4,6 +4,7 @@ settings   what config and environment say of builds
 solve      what `buildctl build` is told (pure)
 daemon     one build by a daemon: a private folder, `buildctl`, output, digest
 folder     the private folder: credentials, and what a crash left of it
+handshake  what a daemon says to our certificate
 faults     what `buildctl` says when something fails -> errors
 """
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -19,12 +20,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from launch_agent.builders import program
 from launch_agent.builders.attempt import Attempt
-from launch_agent.builders.buildkit import faults, folder, solve
+from launch_agent.builders.buildkit import faults, folder, handshake, solve
 from launch_agent.builders.buildkit.folder import Folder
 from launch_agent.builders.buildkit.settings import Settings
+from launch_agent.clients.oci.client import is_loopback
 from launch_agent.errors import BuildError, LaunchError
 from launch_agent.registries import Registry
 from launch_agent.spec.build import BuildContext
@@ -70,6 +73,10 @@ class DaemonBuilder:
     def verify(self) -> None:
         """Raise BuildError where the daemon cannot be used: not reached, not trusted, too old, or unable to
         build for the platform that the config names."""
+        if self._settings.address.startswith("tcp://") and not self._settings.tls:
+            host = urlsplit(self._settings.address).netloc
+            if not is_loopback(host):
+                _log.warning("code and credentials travel to BuildKit at %s unencrypted (buildkit-tls)", host)
         info = self._asked("info", "--format={{json .}}")
         version = str((info.get("buildkitVersion") or {}).get("version", ""))
         found = re.match(r"v?(\d+)\.(\d+)", version)
@@ -150,7 +157,9 @@ class DaemonBuilder:
     def _failure(self, said: str) -> LaunchError:
         if not faults.is_lost(said):
             return faults.failure(said)
-        why = faults.unreachable(self._settings.address, said)
+        why = self._unreachable(said)
+        if not said.startswith("#") and "\n#" not in said:
+            return why  # it never began
         return BuildError(
             f"the connection to BuildKit was lost during the build: {why.message}",
             hint=why.hint,
@@ -176,11 +185,16 @@ class DaemonBuilder:
         except OSError as error:
             raise BuildError(f"{_PROGRAM} cannot be started: {error}") from error
         if done.returncode:
-            raise faults.unreachable(self._settings.address, done.stderr or done.stdout)
+            raise self._unreachable(done.stderr or done.stdout)
         try:
             return json.loads(done.stdout)
         except ValueError as error:
             raise faults.unreachable(self._settings.address, f"an answer that is no JSON: {error}") from error
+
+    def _unreachable(self, said: str) -> BuildError:
+        if self._settings.tls and faults.is_broken_off(said):
+            said = handshake.refusal(self._settings.address, self._settings.tls) or said
+        return faults.unreachable(self._settings.address, said)
 
     def _client(self) -> list[str]:
         found = shutil.which(_PROGRAM, path=self._environment.get("PATH"))
@@ -190,6 +204,14 @@ class DaemonBuilder:
                 hint=f"put {_PROGRAM} of a BuildKit release on the agent's PATH",
             )
         tls = self._settings.tls
+        files = {f"buildkit-tls.{name}": getattr(tls, name) for name in ("ca", "cert", "key")}
+        files |= {f"build-secrets.{name}": file for name, file in self._settings.secrets.items()}
+        for key, file in files.items():
+            if file and not os.access(file, os.R_OK):
+                raise BuildError(
+                    f"the file {file} cannot be read, which builder.{key} names",
+                    hint="is it there, and may the agent's user read it?",
+                )
         flags = {
             "--tlscacert": tls.ca,
             "--tlscert": tls.cert,

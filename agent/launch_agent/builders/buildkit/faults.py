@@ -17,7 +17,7 @@ _ADDRESS = "does a BuildKit daemon listen at builder.buildkit-address, and may t
 # What is wrong with the way to the daemon: words, what it means, what to do, whether it may pass.
 _CONNECTING: Sequence[tuple[str, str, str, bool]] = (
     (
-        r"certificate has expired or is not yet valid|tls: expired certificate",
+        r"certificate has expired or is not yet valid|tls: expired certificate|alert certificate expired",
         "a certificate has expired, or is not valid yet",
         f"renew it: {_TLS}, or the daemon's; are both clocks right?",
         False,
@@ -36,6 +36,7 @@ _CONNECTING: Sequence[tuple[str, str, str, bool]] = (
     ),
     (
         r"tls: (?:certificate required|bad certificate|unknown certificate authority|unknown certificate"
+        r"|access denied)|alert (?:certificate required|bad certificate|unknown ca|certificate unknown"
         r"|access denied)",
         "it does not accept the agent's certificate, or wants one and gets none",
         f"give cert and key, signed by the authority that the daemon trusts, in {_TLS}",
@@ -45,13 +46,6 @@ _CONNECTING: Sequence[tuple[str, str, str, bool]] = (
         r"first record does not look like a TLS handshake",
         "it speaks no TLS",
         "remove builder.buildkit-tls, or start the daemon with --tlscert, --tlskey and --tlscacert",
-        False,
-    ),
-    (
-        r"failed to (?:read|load|append) (?:ca|client|certs?)|could not (?:read|load) (?:ca|certificate)"
-        r"|tls: failed to find any PEM|private key does not match|no such file or directory$",
-        "a file that the connection needs cannot be read",
-        f"check the files of {_TLS}, and the socket of builder.buildkit-address",
         False,
     ),
     (
@@ -77,12 +71,13 @@ _CONNECTING: Sequence[tuple[str, str, str, bool]] = (
         True,
     ),
 )
+# What fails before or beside a solve is the connection's; a solve itself has troubles of its own with others.
 _LOST = re.compile(
-    r"code = Unavailable|error reading from server|transport is closing|connection refused"
-    r"|no active session|closing transport|rpc error: code = Canceled|failed to dial"
-    r"|no such file or directory$",
-    re.IGNORECASE,
+    r"^(?!failed to solve: ).*(?:Unavailable|Canceled|rpc error|connection error|DeadlineExceeded)"
+    r"|^failed to solve: (?:rpc error: code = )?(?:Unavailable|Canceled)\b"
+    r"|no active session"
 )
+_BROKEN_OFF = re.compile(r"broken pipe|connection reset|\bEOF\b|use of closed", re.IGNORECASE)
 _EXIT_CODE = re.compile(r"did not complete successfully: (?:exit code: (?P<code>\d+)|(?P<why>.+))")
 _DENIED = re.compile(
     r"\b40[13]\b|unauthorized|denied|forbidden|insufficient_scope|authorization failed", re.IGNORECASE
@@ -112,8 +107,12 @@ def unreachable(address: str, said: str) -> BuildError:
 
 def is_lost(said: str) -> bool:
     """Whether a build failed for want of the daemon and not by itself."""
-    last = _failure_in(said)
-    return _LOST.search(last) is not None and not _EXIT_CODE.search(last)
+    return _LOST.search(_failure_in(said)) is not None
+
+
+def is_broken_off(said: str) -> bool:
+    """Whether the other side ended the connection without a word that was heard."""
+    return _BROKEN_OFF.search(_failure_in(said)) is not None
 
 
 def failure(said: str) -> LaunchError:
@@ -129,7 +128,7 @@ def failure(said: str) -> LaunchError:
         return BuildError(text, hint="the log shows what that step printed; it is the job's own")
     if "no space left" in words or "disk quota" in words:
         return BuildError(text, hint="make room on the builder's disk (buildctl prune)")
-    if "entitlement" in words:
+    if "is not allowed" in words:
         return BuildError(text, hint="builds of jobs get neither the host's network nor privileges")
     if "failed to push" in words or "exporting" in words:
         return _not_pushed(last)
