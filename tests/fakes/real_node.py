@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -213,9 +213,9 @@ def _spawn(folder: Path, name: str, flags: Sequence[str]) -> None:
 
 
 @contextmanager
-def namespace(kube: Kube) -> Iterator[str]:
+def namespace(kube: Kube, labels: Mapping[str, str] | None = None) -> Iterator[str]:
     """A namespace whose pods run on the node."""
-    with namespace_on(kube, NAME, TAINT) as name:
+    with namespace_on(kube, NAME, TAINT, labels) as name:
         yield name
 
 

@@ -17,21 +17,34 @@ from tests.fakes.eventually import eventually
 
 
 class ServerProcess:
-    """`launch-agent server` on a folder. `api_key` is known before it starts."""
+    """`launch-agent server` on a folder. `api_key` is known before it starts; a later start with another one
+    knows both. `host` is the address that it listens on."""
 
-    def __init__(self, folder: Path, *, entity: str = "team", api_key: str = "c0ffee" * 7) -> None:
+    def __init__(
+        self, folder: Path, *, entity: str = "team", api_key: str = "c0ffee" * 7, host: str = "127.0.0.1"
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._entity = entity
+        self._host = host
         self.api_key = api_key
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             self.port = int(probe.getsockname()[1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        arguments = ["--port", str(self.port), "--entity", self._entity, "--data-dir", str(self._folder)]
+        arguments = [
+            "--host",
+            self._host,
+            "--port",
+            str(self.port),
+            "--entity",
+            self._entity,
+            "--data-dir",
+            str(self._folder),
+        ]
         with (self._folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "launch_agent", "server", *arguments],
