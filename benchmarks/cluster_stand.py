@@ -6,6 +6,7 @@ those in its audit log, requests to the queue server those that the proxy counts
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import tempfile
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import urllib3
 import yaml
 
 from benchmarks.counting_proxy import CountingProxy, counting_proxy
@@ -32,6 +34,7 @@ from tests.fakes.backend import Backend
 from tests.fakes.cluster_site import QUEUE, Site, give_rights, site_on
 from tests.fakes.control_plane import Cluster, control_plane
 from tests.fakes.fake_node import PodEnd
+from tests.fakes.kube import ApiError
 from tests.fakes.nodes import await_ready, namespace_on
 from tests.fakes.server_process import ServerProcess
 
@@ -96,10 +99,14 @@ class ClusterStand:
     def clear(self) -> None:
         """Remove all Jobs, and forget those that were seen."""
         where = self.site.kube.path("batch/v1", "Job", self.site.namespace)
-        self.site.kube.call("DELETE", where, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
-        where = self.site.kube.path("v1", "Pod", self.site.namespace)
-        self.site.kube.call("DELETE", where, {"gracePeriodSeconds": 0})
-        deadline = time.monotonic() + 120
+        options = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+        deadline = time.monotonic() + 600
+        for kind in (where, self.site.kube.path("v1", "Pod", self.site.namespace)):
+            # Of thousands, one request removes as many as it has time for.
+            while time.monotonic() < deadline:
+                with contextlib.suppress(urllib3.exceptions.HTTPError, ApiError):
+                    self.site.kube.call("DELETE", kind, options)
+                    break
         while time.monotonic() < deadline and self.site.kube.items("v1", "Pod", self.site.namespace):
             time.sleep(0.5)
         while not self.created.empty():
@@ -146,6 +153,7 @@ def agent(stand: ClusterStand, subject: str, **config: Any) -> Iterator[Running]
     with ours:
         _await_agent(stand)
         yield Running(pids=lambda: [ours.pid])
+    stand.proxy.wait_idle(30)
 
 
 @contextmanager
