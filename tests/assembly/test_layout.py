@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from launch_agent.assembly import image, layer, layout, transfer
+from launch_agent.assembly import image, layer, layout, origin, transfer
 from launch_agent.assembly.entries import Entry
 from launch_agent.assembly.image import Base, Image, Settings
-from launch_agent.assembly.wheels import Target, locked
+from launch_agent.assembly.origin import Layout
+from launch_agent.assembly.wheels import Target
 from launch_agent.clients.oci.client import RegistryClient
 from launch_agent.clients.oci.model import Platform
 from launch_agent.clients.oci.repository import Repository
@@ -61,9 +62,9 @@ def test_a_layout_is_read_as_it_was_written(tmp_path: Path) -> None:
     images = [make(tmp_path), make(tmp_path, platform=ARM64, text=b"2")]
     out = tmp_path / "out"
     layout.write(images, out, read_base=lambda _: (), index=image.index(images))
-    assert layout.Layout(out).base(ARM64).digest == images[1].digest
+    assert origin.base(Layout(out), ARM64).digest == images[1].digest
     layout.write(images[:1], out, read_base=lambda _: ())
-    assert layout.Layout(out).manifest(AMD64).digest == images[0].digest
+    assert origin.image(Layout(out), AMD64).digest == images[0].digest
 
 
 def test_an_index_holds_each_platform_once(tmp_path: Path) -> None:
@@ -90,10 +91,10 @@ def test_a_layout_that_was_cut_off_is_none_and_a_second_run_completes(tmp_path: 
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=20)
-    with pytest.raises(ImageError, match="no OCI image layout"):
-        layout.Layout(tmp_path / "out")
+    with pytest.raises(ImageError, match="no image on disk"):
+        Layout(tmp_path / "out")
     layout.write([make(tmp_path)], tmp_path / "out", read_base=lambda _: ())
-    assert layout.Layout(tmp_path / "out").manifest(AMD64)
+    assert origin.image(Layout(tmp_path / "out"), AMD64)
 
 
 def test_an_archive_for_docker_lists_its_layers(tmp_path: Path) -> None:
@@ -132,18 +133,6 @@ def test_nothing_is_pushed_of_a_base_that_is_nowhere(docker_registry: str, tmp_p
         transfer.push(above, target, base_from=None, tag="v1")
     assert target.head("v1") is None
     client.close()
-
-
-def test_a_lock_is_read_for_the_target_and_not_for_this_machine() -> None:
-    text = (
-        'a==1 ; python_version >= "3.13" --hash=sha256:aa\n'
-        'b==1 ; platform_machine == "aarch64" \\\n    --hash=sha256:bb\n'
-        "c==1 --hash=sha256:cc\n"
-    )
-    lines = locked(text, Target(python="3.12", platform=ARM64))
-    assert lines == ["b==1 --hash=sha256:bb", "c==1 --hash=sha256:cc"]
-    with pytest.raises(ImageError, match="does not pin d"):
-        locked("d>=1\n", Target(python="3.12", platform=ARM64))
 
 
 def test_a_platform_without_known_wheels_is_refused() -> None:

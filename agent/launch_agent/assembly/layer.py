@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -54,13 +54,14 @@ def write(
     title: str,
     owner: Owner = Owner(),
     below: str = "",
+    belong: Collection[str] = (),
     epoch: int = EPOCH,
 ) -> Layer:
     """Write a layer to the file `into`. `epoch` is the time of every entry, in seconds since 1970.
 
-    With `below`, `owner` has that path and what lies under it; the rest is root's. An entry that comes twice
-    is the later one. Raises ImageError where a file cannot be read or changes its
-    size meanwhile, and where a file is to be a folder too.
+    With `below`, `owner` has that path and what lies under it, with `belong` these paths alone; the rest is
+    root's. An entry that comes twice is the later one. Raises ImageError where a file cannot be read or
+    changes its size meanwhile, and where a file is to be a folder too.
     """
     ordered = _whole(entries)
     size = files = 0
@@ -73,7 +74,7 @@ def write(
                     fileobj=cast(IO[bytes], inner), mode="w|", format=tarfile.PAX_FORMAT
                 ) as tar:
                     for entry in ordered:
-                        is_theirs = not below or PurePosixPath(entry.path).is_relative_to(below)
+                        is_theirs = _belongs(entry.path, below, belong)
                         size += _add(tar, entry, owner if is_theirs else Owner(), epoch)
                         files += entry.kind is Kind.FILE
     except OSError as error:
@@ -87,6 +88,12 @@ def write(
         title=title,
         files=files,
     )
+
+
+def _belongs(path: str, below: str, alone: Collection[str]) -> bool:
+    if alone:
+        return path in alone
+    return not below or PurePosixPath(path).is_relative_to(below)
 
 
 class _Digesting:

@@ -1,29 +1,36 @@
 """Images on disk: OCI layouts (a folder) and archives that `docker load` takes.
 
-A layout is written beside its place and moved there whole, so that one that was cut off is none: a second run
-writes it anew.
+Either is written beside its place and moved there whole, so that what was cut off is none: a second run
+writes it anew, and removes what the first has left.
 """
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import io
 import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from launch_agent.assembly.image import Base, Image
+from launch_agent.assembly.attachment import Attachment
+from launch_agent.assembly.image import Image
 from launch_agent.assembly.layer import EPOCH
-from launch_agent.clients.oci.model import OCI_INDEX, Descriptor, Manifest, Platform
+from launch_agent.assembly.origin import hex_of
+from launch_agent.clients.oci.model import OCI_INDEX, Descriptor, Manifest
 from launch_agent.errors import ImageError
 
 _MARK = {"imageLayoutVersion": "1.0.0"}
 _REFERENCE = "org.opencontainers.image.ref.name"
 _NAME = "io.containerd.image.name"
-_CHUNK = 1 << 20
+_PREFIX = ".image-"
+# What was begun longer ago than any image takes is what a killed process has left.
+_STALE_SECONDS = 3600.0
 ReadBlob = Callable[[Descriptor], Iterable[bytes]]
 
 
@@ -34,10 +41,12 @@ def write(
     read_base: ReadBlob,
     reference: str = "",
     index: Manifest | None = None,
+    attached: Sequence[Attachment] = (),
 ) -> None:
     """Write an OCI layout into the folder `into`, which must be empty or absent.
 
-    `read_base` gives the bytes of a base's layer. `index` is the index of the images where there are several.
+    `read_base` gives the bytes of a base's layer. `index` is the index of the images where there are several,
+    `attached` is what is said of them.
     Raises ImageError where the folder holds something else than a layout of an earlier run, and whatever
     `read_base` raises.
     """
@@ -46,18 +55,37 @@ def write(
             f"{into} is not empty, and no image layout of launch-agent",
             hint="name another folder, or empty this one",
         )
-    into.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{into.name}.", dir=into.parent))
+    part = _beside(into)
     try:
-        _fill(part, images, read_base, reference, index)
+        _fill(part, images, read_base, reference, index, attached)
         if into.exists():
             shutil.rmtree(into)
         part.chmod(0o755)
         part.rename(into)
     except OSError as error:
-        raise ImageError(f"cannot write the image to {into}: {error.strerror or error}") from error
+        raise _unwritten(into, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(into: Path) -> Path:
+    """A new folder beside a path; what earlier runs that were cut off have left there is removed."""
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        for left in into.parent.glob(f"{glob.escape(_PREFIX + into.name)}.*"):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{into.name}.", dir=into.parent))
+    except OSError as error:
+        raise _unwritten(into, error) from error
+
+
+def _unwritten(into: Path, error: OSError) -> ImageError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return ImageError(
+        f"cannot write the image to {into}: {error.strerror or error}",
+        hint="make room, or name a folder with room; nothing is left there" if full else "",
+    )
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -65,23 +93,31 @@ def _may_be_replaced(folder: Path) -> bool:
 
 
 def _fill(
-    folder: Path, images: Sequence[Image], read_base: ReadBlob, reference: str, index: Manifest | None
+    folder: Path,
+    images: Sequence[Image],
+    read_base: ReadBlob,
+    reference: str,
+    index: Manifest | None,
+    attached: Sequence[Attachment] = (),
 ) -> None:
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     for image in images:
         for layer in image.layers:
-            target = blobs / _hex(layer.descriptor.digest)
+            target = blobs / hex_of(layer.descriptor.digest)
             if not target.exists():
                 shutil.copyfile(layer.path, target)
         for below in image.base.layers:
-            target = blobs / _hex(below.digest)
+            target = blobs / hex_of(below.digest)
             if not target.exists():
                 _copy(read_base(below), target, below)
-        (blobs / _hex(image.manifest.config.digest)).write_bytes(image.config)
-        (blobs / _hex(image.digest)).write_bytes(image.manifest.content)
+        (blobs / hex_of(image.manifest.config.digest)).write_bytes(image.config)
+        (blobs / hex_of(image.digest)).write_bytes(image.manifest.content)
+    for each in attached:
+        for digest, content in (*each.blobs.items(), (each.manifest.digest, each.manifest.content)):
+            (blobs / hex_of(digest)).write_bytes(content)
     if index is not None:
-        (blobs / _hex(index.digest)).write_bytes(index.content)
+        (blobs / hex_of(index.digest)).write_bytes(index.content)
     top = index or images[0].manifest
     platform = None if index is not None else images[0].platform
     named = Descriptor(
@@ -91,7 +127,8 @@ def _fill(
         platform=platform,
         annotations={_REFERENCE: reference.rpartition(":")[2], _NAME: reference} if reference else {},
     )
-    listing = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [named.to_json()]}
+    entries = [named.to_json(), *(each.listed.to_json() for each in attached)]
+    listing = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
     (folder / "index.json").write_text(json.dumps(listing, sort_keys=True))
     # Last: without it the folder is no layout.
     (folder / "oci-layout").write_text(json.dumps(_MARK))
@@ -107,75 +144,46 @@ def _copy(chunks: Iterable[bytes], into: Path, expected: Descriptor) -> None:
         raise ImageError(f"a layer of the base is not what its digest {expected.digest} says")
 
 
-class Layout:
-    """An OCI layout on disk, as a base to build on. Raises ImageError where it is none, or broken."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        try:
-            mark = json.loads((folder / "oci-layout").read_bytes())
-            self._index = Manifest.parse((folder / "index.json").read_bytes(), OCI_INDEX)
-        except (OSError, ValueError) as error:
-            raise ImageError(
-                f"{folder} is no OCI image layout: {error}",
-                hint="it holds the files oci-layout and index.json",
-            ) from error
-        if not str(mark.get("imageLayoutVersion", "")).startswith("1."):
-            raise ImageError(f"{folder} is an image layout of a version that is not known: {mark}")
-
-    def manifest(self, platform: Platform) -> Manifest:
-        """The layout's one image, or the one for the platform."""
-        found = self._index
-        for _ in range(3):
-            entries = found.entries
-            chosen = entries[0] if len(entries) == 1 else found.pick(platform)
-            found = Manifest.parse(b"".join(self.read(chosen)), chosen.media_type)
-            if not found.is_index:
-                return found
-        raise ImageError(f"{self._folder} holds an index of indexes of indexes")
-
-    def base(self, platform: Platform) -> Base:
-        manifest = self.manifest(platform)
-        try:
-            config = json.loads(b"".join(self.read(manifest.config)))
-        except ValueError as error:
-            raise ImageError(f"the image in {self._folder} has no configuration: {error}") from error
-        return Base.of(str(self._folder), manifest, config)
-
-    def read(self, blob: Descriptor) -> Iterator[bytes]:
-        """The bytes of a blob. Raises ImageError where it is not there."""
-        try:
-            with (self._folder / "blobs" / "sha256" / _hex(blob.digest)).open("rb") as content:
-                while chunk := content.read(_CHUNK):
-                    yield chunk
-        except OSError as error:
-            raise ImageError(
-                f"the image layout {self._folder} lacks {blob.digest}: {error.strerror}"
-            ) from error
+def write_archive(
+    image: Image, into: Path, *, read_base: ReadBlob, reference: str, attached: Sequence[Attachment] = ()
+) -> None:
+    """Write one image as an archive for `docker load` and `ctr images import`; there whole or not at all.
+    Raises ImageError."""
+    folder = _beside(into)
+    try:
+        _archive(folder, image, into, read_base, reference, attached)
+    except OSError as error:
+        raise _unwritten(into, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_archive(image: Image, into: Path, *, read_base: ReadBlob, reference: str) -> None:
-    """Write one image as an archive for `docker load` and `ctr images import`; there whole or not at all."""
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{into.name}.", dir=into.parent) as folder:
-        inner = Path(folder, "layout")
-        inner.mkdir()
-        _fill(inner, [image], read_base, reference, None)
-        layers = [*image.base.layers, *(layer.descriptor for layer in image.layers)]
-        docker = [
-            {
-                "Config": f"blobs/sha256/{_hex(image.manifest.config.digest)}",
-                "RepoTags": [reference] if reference else [],
-                "Layers": [f"blobs/sha256/{_hex(layer.digest)}" for layer in layers],
-            }
-        ]
-        part = Path(folder, "archive")
-        with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
-            _add(tar, "manifest.json", json.dumps(docker).encode())
-            for path in sorted(inner.rglob("*")):
-                if path.is_file():
-                    _add_file(tar, str(path.relative_to(inner)), path)
-        part.replace(into)
+def _archive(
+    folder: Path,
+    image: Image,
+    into: Path,
+    read_base: ReadBlob,
+    reference: str,
+    attached: Sequence[Attachment],
+) -> None:
+    inner = folder / "layout"
+    inner.mkdir()
+    _fill(inner, [image], read_base, reference, None, attached)
+    layers = [*image.base.layers, *(layer.descriptor for layer in image.layers)]
+    docker = [
+        {
+            "Config": f"blobs/sha256/{hex_of(image.manifest.config.digest)}",
+            "RepoTags": [reference] if reference else [],
+            "Layers": [f"blobs/sha256/{hex_of(layer.digest)}" for layer in layers],
+        }
+    ]
+    part = folder / "archive"
+    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, "manifest.json", json.dumps(docker).encode())
+        for path in sorted(inner.rglob("*")):
+            if path.is_file():
+                _add_file(tar, str(path.relative_to(inner)), path)
+    part.replace(into)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -189,10 +197,3 @@ def _add_file(tar: tarfile.TarFile, name: str, path: Path) -> None:
     info.size, info.mtime = path.stat().st_size, EPOCH
     with path.open("rb") as content:
         tar.addfile(info, content)
-
-
-def _hex(digest: str) -> str:
-    algorithm, _, text = digest.partition(":")
-    if algorithm != "sha256" or len(text) != 64 or not text.isalnum():
-        raise ImageError(f"{digest!r} is no sha256 digest")
-    return text
