@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from launch_agent.builders import Parts
+from launch_agent.builders.jobs.manifest import BUILD_OF, IMAGE, job_name
 from launch_agent.builders.kaniko import create
 from launch_agent.builders.kaniko.builder import KanikoBuilder
-from launch_agent.builders.kaniko.manifest import BUILD_OF, IMAGE, job_name
 from launch_agent.builders.kaniko.settings import Settings, settings_from
 from launch_agent.clients.kube import access
 from launch_agent.clients.kube.api import KubeApi

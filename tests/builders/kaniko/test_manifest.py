@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch_agent.builders.kaniko.manifest import Build, compose, job_name
-from launch_agent.builders.kaniko.overlay import lay_over
+from launch_agent.builders.jobs.manifest import Build, job_name
+from launch_agent.builders.jobs.overlay import lay_over
+from launch_agent.builders.kaniko.manifest import compose, overlay
 from launch_agent.builders.kaniko.settings import Settings, settings_from
 from launch_agent.errors import ConfigError
 from launch_agent.registries import pod
@@ -213,11 +214,11 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["spec", "metadata", "x"]), JSON, max_size=3))
-def test_no_overlay_changes_what_it_is_laid_over(overlay: dict[str, Any]) -> None:
+def test_no_overlay_changes_what_it_is_laid_over(laid: dict[str, Any]) -> None:
     base = {"metadata": {"name": "a"}, "spec": {"template": {"spec": {"containers": [{"name": "kaniko"}]}}}}
     before = json.dumps(base)
     with contextlib.suppress(ConfigError):
-        lay_over(base, overlay)
+        lay_over(base, overlay(Settings(overlay=laid)))
     assert json.dumps(base) == before
 
 

@@ -1,10 +1,8 @@
 """The builder `kaniko`: images built by a Job of the cluster that the agent runs in, without privileges.
 
 settings   what config and environment say of builds
-overlay    the config's partial Job laid over ours (pure)
-manifest   base + environment + store + registry -> the build's Job and its Secrets (pure)
-follow     a build's pod: its output, what keeps it from starting, its end
-builder    one build: context up, Job, output, digest, everything removed
+manifest   what the Job's container is told, and with which credentials (pure)
+builder    one build, and what its last words mean; the rest is that of builders.jobs
 """
 
 from __future__ import annotations
@@ -14,10 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from launch_agent.builders import Builder, Parts
+from launch_agent.builders.jobs.builder import connect
 from launch_agent.builders.kaniko.builder import KanikoBuilder
 from launch_agent.builders.kaniko.settings import settings_from
-from launch_agent.clients.kube import access
-from launch_agent.clients.kube.api import KubeApi
 from launch_agent.errors import ConfigError
 
 
@@ -36,12 +33,5 @@ def create(options: Mapping[str, Any], parts: Parts) -> Builder:
             path="builder.build-context-store",
             hint="name a bucket (s3://…, gs://…, https://….blob.core.windows.net/…) or kanikoPvcName",
         )
-
-    def connect() -> KubeApi:
-        environment = dict(os.environ)
-        found = (
-            access.in_pod(environment) if access.is_pod(environment) else access.for_context("", environment)
-        )
-        return KubeApi(found, qps=20, burst=40, timeout=30)
 
     return KanikoBuilder(connect, parts, settings_from(options, os.environ))

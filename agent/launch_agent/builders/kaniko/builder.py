@@ -1,276 +1,56 @@
-"""One build by a Job: the context goes into the store, the Job is made and followed, everything is removed.
-
-Names derive from the content, so two agents that build the same meet in one Job; the one that comes too late
-finds it gone, and the image in the registry. The Job owns its Secrets: they go when it goes, and it goes
-by itself ten minutes after its end should nobody remove it.
-"""
+"""A build by kaniko: what its Job is told, and what its last words mean."""
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import threading
-import uuid
-import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from launch_agent.builders import Parts
-from launch_agent.builders.kaniko.follow import End, Follower, failure
-from launch_agent.builders.kaniko.manifest import BUILD_OF, IMAGE, Build, compose
+from launch_agent.builders.jobs.builder import JobBuilder
+from launch_agent.builders.jobs.follow import End, ended_by_the_cluster
+from launch_agent.builders.jobs.manifest import Build
+from launch_agent.builders.kaniko.manifest import CONTAINER, OVERLAY_KEY, compose
 from launch_agent.builders.kaniko.settings import Settings
 from launch_agent.clients.kube.api import KubeApi
-from launch_agent.clients.kube.errors import AlreadyExists, KubeError, NotFound
-from launch_agent.errors import BuildError, LaunchError
-from launch_agent.registries import Registry
+from launch_agent.errors import BuildError, LaunchError, RegistryDenied
 from launch_agent.spec.build import BuildContext
-from launch_agent.spec.identity import agent_key
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.podpatch import PodPatch
-from launch_agent.stores import ContextStore
-
-_log = logging.getLogger(__name__)
-_LOOK_SECONDS = 2.0
-_TAIL_LINES = 200
-_MANAGER = "launch-agent"
-# Contexts of builds that are long over: no build lasts that long.
-_OLD_SECONDS = 24 * 3600.0
-_GZIP = 16 + zlib.MAX_WBITS
 
 
-class KanikoBuilder:
+class KanikoBuilder(JobBuilder):
     """Builds in the agent's own namespace. `connect` says how the cluster is reached."""
 
-    has_mounts = False
+    container = CONTAINER
+    image_key = "builder.kaniko-image"
 
     def __init__(self, connect: Callable[[], KubeApi], parts: Parts, settings: Settings) -> None:
-        if parts.registry is None or parts.store is None:
-            raise ValueError("kaniko needs a registry and a store")
-        self._connect = connect
-        self._agent = parts.agent
-        self._registry: Registry = parts.registry
-        self._store: ContextStore = parts.store
-        self._environment = parts.environment
+        super().__init__(connect, parts)
         self._settings = settings
-        self._lock = threading.Lock()
-        self._api: KubeApi | None = None
 
-    @property
-    def repository(self) -> str:
-        return self._registry.repository
-
-    def find(self, ref: ImageRef) -> ImageRef | None:
-        digest = self._registry.exists(ref)
-        return ImageRef(host=ref.host, path=ref.path, tag=ref.tag, digest=digest) if digest else None
-
-    def verify(self) -> None:
-        """Raise LaunchError where builds cannot be made: rights on the cluster, the store."""
-        with _asking("look for the rights to build"):
-            api = self.api()
-            lacks = [
-                f"{verb} {what}"
-                for what, verbs in _RIGHTS.items()
-                for verb in verbs
-                if not api.can(verb, what.partition(":")[0], api.namespace, part=what.partition(":")[2])
-            ]
-        if lacks:
-            raise BuildError(
-                f"the agent's account may not build in namespace {self.api().namespace}: it lacks "
-                f"{', '.join(lacks)}",
-                hint="the chart's Role has these rights for the builder kaniko",
-            )
-        self._store.verify()
-
-    def build(
-        self, context: BuildContext, ref: ImageRef, *, log: Callable[[str], None], stop: threading.Event
-    ) -> ImageRef:
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
-
-        def line(text: str) -> None:
-            tail.append(text)
-            log(text)
-
-        # One for each build: agents that build the same do not remove each other's.
-        key = f"{ref.tag}-{uuid.uuid4().hex[:12]}.tar.gz"
-        try:
-            with _asking(f"build {ref}"):
-                uri = self._upload(context, key)
-                build = self._compose(context, ref, uri)
-                job = self._make(build, ref)
-                try:
-                    self._make_secrets(build, job)
-                    end = self._follow(build.name, job, line, stop)
-                finally:
-                    self._remove(build.name, job)
-                return self._result(ref, end, "\n".join(tail))
-        except BuildError as error:
-            error.log = error.log or "\n".join(tail)
-            raise
-        finally:
-            self._discard(key)
-
-    def sweep(self) -> None:
-        """Remove the Jobs of an earlier process, and contexts that nobody can want any more."""
-        try:
-            api = self.api()
-            jobs = api.resource("batch/v1", "Job")
-            selector = f"{BUILD_OF}={agent_key(self._agent)}"
-            for job in api.list(jobs, api.namespace, labels=selector).items:
-                self._remove(job["metadata"]["name"], job)
-            self._store.sweep(_OLD_SECONDS)
-        except LaunchError as error:
-            _log.warning("what earlier builds left could not be looked for: %s", error)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._api is not None:
-                self._api.close()
-                self._api = None
-
-    def api(self) -> KubeApi:
-        with self._lock:
-            if self._api is None:
-                self._api = self._connect()
-            return self._api
-
-    def _upload(self, context: BuildContext, key: str) -> str:
-        if context.pack is None:
-            raise BuildError("the build context cannot be packed")
-        with tempfile.NamedTemporaryFile(prefix="launch-agent-context-", suffix=".tar.gz") as archive:
-            for piece in _gzipped(context.pack()):
-                archive.write(piece)
-            archive.flush()
-            return self._store.put(Path(archive.name), key)
-
-    def _compose(self, context: BuildContext, ref: ImageRef, uri: str) -> Build:
+    def compose(self, context: BuildContext, ref: ImageRef, uri: str, key: str, namespace: str) -> Build:
         patch = self._environment.build_pod() if self._environment is not None else PodPatch()
         patch = patch + self._store.build_pod() + self._registry.build_pod()
-        return compose(
-            context, ref, uri, patch, self._settings, agent=self._agent, namespace=self.api().namespace
+        return compose(context, ref, uri, patch, self._settings, agent=self._agent, namespace=namespace)
+
+    def explain(self, end: End, log: str) -> LaunchError:
+        return failure(end, log)
+
+
+def failure(end: End, log: str) -> LaunchError:
+    """The error of a build that ended badly, by its last words."""
+    words = f"{end.message}\n{log}"[-20_000:].lower()
+    text = f"the build failed{f' with exit code {end.exit_code}' if end.exit_code is not None else ''}"
+    last = next((line for line in reversed(log.splitlines()) if line.strip()), end.message)
+    if (known := ended_by_the_cluster(end, text, overlay_key=OVERLAY_KEY)) is not None:
+        return known
+    if "error checking push permissions" in words or ("pushing image" in words and "unauthorized" in words):
+        return RegistryDenied(
+            f"{text}: {last}",
+            hint="the build's account or Secret must be allowed to push to builder.destination",
         )
-
-    def _make(self, build: Build, ref: ImageRef) -> Mapping[str, Any]:
-        """The build's Job, made or found."""
-        api = self.api()
-        jobs = api.resource("batch/v1", "Job")
-        try:
-            job: Mapping[str, Any] = api.create(jobs, api.namespace, build.job)
-        except AlreadyExists:
-            found = api.find(jobs, api.namespace, build.name)
-            if found is None:
-                raise BuildError("another build of the same content has just ended", retryable=True) from None
-            if (found["metadata"].get("annotations") or {}).get(IMAGE) != str(ref):
-                raise BuildError(
-                    f"there is already a Job {build.name}, and it does not build {ref}",
-                    hint="delete that Job, or choose another builder.build-job-name",
-                ) from None
-            _log.info("build %s is under way already", build.name)
-            job = found
-        return job
-
-    def _make_secrets(self, build: Build, job: Mapping[str, Any]) -> None:
-        api = self.api()
-        owner = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "name": build.name,
-            "uid": job["metadata"]["uid"],
-        }
-        for secret in build.secrets:
-            owned = {**secret, "metadata": {**secret["metadata"], "ownerReferences": [owner]}}
-            api.apply(api.resource("v1", "Secret"), api.namespace, owned, manager=_MANAGER)
-
-    def _follow(
-        self, name: str, job: Mapping[str, Any], line: Callable[[str], None], stop: threading.Event
-    ) -> End | None:
-        """The build's end; None where the Job is gone. A cluster that is away for a while is waited for."""
-        api = self.api()
-        follower = Follower(api, api.namespace, name, line)
-        jobs = api.resource("batch/v1", "Job")
-        while not stop.wait(_LOOK_SECONDS):
-            try:
-                if (end := follower.look()) is not None:
-                    return end
-                found = api.find(jobs, api.namespace, name)
-            except KubeError as error:
-                if not error.retryable:
-                    raise
-                continue
-            if found is None or found["metadata"]["uid"] != job["metadata"]["uid"]:
-                return None
-            if (failed := _failed(found)) is not None:
-                return failed
-        raise BuildError("the build was stopped: nobody waits for its image any more")
-
-    def _result(self, ref: ImageRef, end: End | None, log: str) -> ImageRef:
-        if end is not None and not end.is_good:
-            raise failure(end, log)
-        if end is not None and end.digest:
-            return ImageRef(host=ref.host, path=ref.path, tag=ref.tag, digest=end.digest)
-        if (found := self.find(ref)) is not None:
-            return found
-        if end is None:
-            raise BuildError("the build's Job was deleted by someone else", retryable=True)
-        raise BuildError(
-            f"the build ended well, and {ref} is not in the registry",
-            hint="does kaniko-config switch pushing off?",
+    if "failed to get files from" in words or "error resolving source context" in words:
+        return BuildError(
+            f"{text}: {last}",
+            hint="the build's account or secret-name must be allowed to read builder.build-context-store",
         )
-
-    def _remove(self, name: str, job: Mapping[str, Any]) -> None:
-        """Delete the Job with its pod and Secrets. One that cannot be deleted goes by its time to live."""
-        api = self.api()
-        try:
-            api.delete(api.resource("batch/v1", "Job"), api.namespace, name, uid=str(job["metadata"]["uid"]))
-        except NotFound:
-            return
-        except KubeError as error:
-            _log.warning("the Job %s of a build could not be removed: %s", name, error)
-
-    def _discard(self, key: str) -> None:
-        try:
-            self._store.delete(key)
-        except LaunchError as error:
-            _log.warning("the build context %s could not be removed: %s", key, error)
-
-
-_RIGHTS: Mapping[str, Iterable[str]] = {
-    "batch/jobs": ("create", "get", "list", "delete"),
-    "/pods": ("list",),
-    "/pods:log": ("get",),
-    "/secrets": ("create", "patch"),
-}
-
-
-def _failed(job: Mapping[str, Any]) -> End | None:
-    """A Job that failed without a pod that tells why: its deadline, its quota, its Pod Security."""
-    for condition in job.get("status", {}).get("conditions") or ():
-        if condition.get("type") == "Failed" and condition.get("status") == "True":
-            return End(
-                is_good=False,
-                reason=str(condition.get("reason", "")),
-                message=str(condition.get("message", "")),
-            )
-    return None
-
-
-def _gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    # Level 1: a context travels once, and mostly over a fast line.
-    packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
-    for piece in pieces:
-        if packed := packer.compress(piece):
-            yield packed
-    yield packer.flush()
-
-
-@contextmanager
-def _asking(doing: str) -> Iterator[None]:
-    """Turn a client's error into BuildError."""
-    try:
-        yield
-    except KubeError as error:
-        raise BuildError(
-            f"cannot {doing}: {error.message}", hint=error.hint, retryable=error.retryable
-        ) from error
+    return BuildError(f"{text}: {last}", hint="the log shows which step it was")

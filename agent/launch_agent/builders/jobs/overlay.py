@@ -7,13 +7,12 @@ cannot do without most of ours: a flag that is given takes the place of ours, in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from launch_agent.errors import ConfigError
 
-CONTAINER = "kaniko"
-PLACE = "builder.kaniko-config"
 # Lists whose items are told apart by a key.
 _KEYS = {
     "containers": "name",
@@ -25,46 +24,57 @@ _KEYS = {
     "ports": "containerPort",
     "hostAliases": "ip",
 }
-# Flags of kaniko that may come more than once.
-_REPEATED = frozenset({"--build-arg", "--label", "--ignore-path", "--registry-mirror", "--destination"})
 
 
-def lay_over(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """A partial Job. `place` is the config's key that holds it, `container` our name of the container that
+    builds; `repeated` are the flags of its program that may come more than once."""
+
+    place: str
+    container: str
+    value: Mapping[str, Any] = field(default_factory=dict)
+    repeated: Set[str] = frozenset()
+
+
+def lay_over(base: Mapping[str, Any], overlay: Overlay) -> dict[str, Any]:
     """A new object. Raises ConfigError where a list is to be laid over something else."""
-    return _mapping(base, overlay, PLACE)
+    return _mapping(base, overlay.value, overlay.place, overlay)
 
 
-def _mapping(base: Mapping[str, Any], overlay: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _mapping(
+    base: Mapping[str, Any], overlay: Mapping[str, Any], place: str, whole: Overlay
+) -> dict[str, Any]:
     result = dict(base)
     for key, value in overlay.items():
         inner = f"{place}.{key}"
         if value is None:
             result.pop(key, None)
         elif key == "args" and "args" in base:
-            result[key] = _arguments(base[key], _flags(value, inner))
+            result[key] = _arguments(base[key], _flags(value, inner), whole.repeated)
         elif isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
-            result[key] = _mapping(base[key], value, inner)
+            result[key] = _mapping(base[key], value, inner, whole)
         elif key in _KEYS and isinstance(base.get(key), Sequence):
-            result[key] = _named(base[key], value, key, inner)
+            result[key] = _named(base[key], value, key, inner, whole)
         else:
             result[key] = value
     return result
 
 
-def _named(base: Sequence[Any], overlay: Any, kind: str, place: str) -> list[Any]:
+def _named(base: Sequence[Any], overlay: Any, kind: str, place: str, whole: Overlay) -> list[Any]:
     if not isinstance(overlay, list) or not all(isinstance(item, Mapping) for item in overlay):
         raise ConfigError("must be a list of mappings", path=place, hint="write it as in a Kubernetes Job")
     key = _KEYS[kind]
     result = [dict(item) for item in base]
     for number, given in enumerate(overlay):
         # The first container by our own name for it: by that the build's output and end are found.
-        item = {**given, key: CONTAINER} if kind == "containers" and number == 0 else given
+        item = {**given, key: whole.container} if kind == "containers" and number == 0 else given
         name = item.get(key)
         found = next((index for index, each in enumerate(result) if each.get(key) == name), None)
         if found is None:
             result.append(dict(item))
         else:
-            result[found] = _mapping(result[found], item, f"{place}[{number}]")
+            result[found] = _mapping(result[found], item, f"{place}[{number}]", whole)
     return result
 
 
@@ -88,13 +98,12 @@ def _flags(value: Any, place: str) -> list[tuple[str, str]]:
             raise ConfigError(
                 f"{word!r} is no flag, and follows none",
                 path=place,
-                hint="kaniko takes flags only: --flag=value",
+                hint="the builder takes flags only: --flag=value",
             )
     return found
 
 
-def _arguments(base: Sequence[str], given: Sequence[tuple[str, str]]) -> list[str]:
-    taken = {flag: argument for flag, argument in given if flag not in _REPEATED}
+def _arguments(base: Sequence[str], given: Sequence[tuple[str, str]], repeated: Set[str]) -> list[str]:
+    taken = {flag: argument for flag, argument in given if flag not in repeated}
     kept = [argument for argument in base if argument.partition("=")[0] not in taken]
-    repeated = [argument for flag, argument in given if flag in _REPEATED]
-    return [*kept, *taken.values(), *repeated]
+    return [*kept, *taken.values(), *(argument for flag, argument in given if flag in repeated)]

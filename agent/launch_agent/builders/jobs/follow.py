@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launch_agent.builders.kaniko.overlay import CONTAINER
 from launch_agent.clients.kube.api import KubeApi
 from launch_agent.clients.kube.errors import KubeError, NotFound
-from launch_agent.errors import BuildError, LaunchError, RegistryDenied
+from launch_agent.errors import BuildError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # Reasons of a waiting container that do not pass by themselves, and for how many seconds they may yet.
@@ -42,7 +41,8 @@ class End:
 
 
 class Follower:
-    """Follows the pod of one build. `line` is called with each line that it prints."""
+    """Follows the pod of one build, whose Job is `job` with this `uid`. `line` is called with each line that
+    its container `container` prints; `image_key` is the config's key that names that container's image."""
 
     def __init__(
         self,
@@ -51,12 +51,18 @@ class Follower:
         job: str,
         line: Callable[[str], None],
         *,
+        uid: str,
+        container: str,
+        image_key: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._job = job
         self._line = line
+        self._uid = uid
+        self._container = container
+        self._image_key = image_key
         self._clock = clock
         self._told = 0
         self._said: set[str] = set()
@@ -71,9 +77,10 @@ class Follower:
             labels=f"batch.kubernetes.io/job-name={self._job}",
         ).items
         if not pods:
+            self._check_refused()
             return None
         pod = max(pods, key=lambda each: str(each["metadata"].get("creationTimestamp", "")))
-        status = _container(pod)
+        status = self._status(pod)
         state = status.get("state") or {}
         if "running" in state or "terminated" in state:
             self._read(pod["metadata"]["name"], ended="terminated" in state)
@@ -91,7 +98,7 @@ class Follower:
     def _read(self, pod: str, *, ended: bool) -> None:
         """Tell the lines that are new, and whole unless the container has ended."""
         try:
-            text = self._api.log(self._namespace, pod, container=CONTAINER, longest=_LONGEST_LOG)
+            text = self._api.log(self._namespace, pod, container=self._container, longest=_LONGEST_LOG)
         except NotFound:
             return
         except KubeError as error:
@@ -104,6 +111,37 @@ class Follower:
         for line in lines[self._told :]:
             self._line(line)
         self._told = len(lines)
+
+    def _status(self, pod: Mapping[str, Any]) -> Mapping[str, Any]:
+        for status in pod.get("status", {}).get("containerStatuses") or ():
+            if status.get("name") == self._container:
+                found: Mapping[str, Any] = status
+                return found
+        return {}
+
+    def _check_refused(self) -> None:
+        """A Job whose pod nobody may make says so in events only, and tries for as long as it lives."""
+        try:
+            events = self._api.list(
+                self._api.resource("v1", "Event"),
+                self._namespace,
+                fields=f"involvedObject.uid={self._uid},reason=FailedCreate",
+            ).items
+        except KubeError as error:
+            if not error.retryable and error.status != 403:
+                raise
+            return
+        for event in events:
+            message = str(event.get("message", ""))
+            if message in self._said:
+                continue
+            self._said.add(message)
+            self._line(f"the build's pod cannot be made: {message}")
+            if "violates PodSecurity" in message:
+                raise BuildError(
+                    f"the namespace {self._namespace} does not admit the build's pod: {message}",
+                    hint="see docs/jobs-from-code.md for what the builder needs; kaniko and layers need less",
+                )
 
     def _check_waiting(self, pod: Mapping[str, Any], waiting: Mapping[str, Any]) -> None:
         reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
@@ -123,43 +161,23 @@ class Follower:
         if allowed is not None and now - self._waiting[1] >= allowed:
             raise BuildError(
                 f"the build's pod cannot start: {reason}: {message}",
-                hint="builder.kaniko-image must name an image that the cluster can pull"
+                hint=f"{self._image_key} must name an image that the cluster can pull"
                 if "mage" in reason
                 else "the Secrets, claims and accounts that the build names must be there",
             )
 
 
-def failure(end: End, log: str) -> LaunchError:
-    """The error of a build that ended badly, by its last words."""
-    words = f"{end.message}\n{log}"[-20_000:].lower()
-    text = f"the build failed{f' with exit code {end.exit_code}' if end.exit_code is not None else ''}"
-    last = next((line for line in reversed(log.splitlines()) if line.strip()), end.message)
+def ended_by_the_cluster(end: End, text: str, *, overlay_key: str) -> BuildError | None:
+    """The error of a build that did not fail by itself; None of one that did. `text` says that it failed,
+    `overlay_key` is the config's key of the partial Job."""
     if end.reason == "OOMKilled" or end.exit_code == 137:
         return BuildError(
             f"{text}: it used more memory than it may",
-            hint="give it more by builder.kaniko-config (spec.template.spec.containers[0].resources)",
+            hint=f"give it more by {overlay_key} (spec.template.spec.containers[0].resources)",
         )
     if end.reason == "DeadlineExceeded":
         return BuildError("the build took longer than it may", hint="builder.build-timeout sets the time")
-    if "error checking push permissions" in words or ("pushing image" in words and "unauthorized" in words):
-        return RegistryDenied(
-            f"{text}: {last}",
-            hint="the build's account or Secret must be allowed to push to builder.destination",
-        )
-    if "failed to get files from" in words or "error resolving source context" in words:
-        return BuildError(
-            f"{text}: {last}",
-            hint="the build's account or secret-name must be allowed to read builder.build-context-store",
-        )
-    return BuildError(f"{text}: {last}", hint="the log shows which step it was")
-
-
-def _container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
-    for status in pod.get("status", {}).get("containerStatuses") or ():
-        if status.get("name") == CONTAINER:
-            found: Mapping[str, Any] = status
-            return found
-    return {}
+    return None
 
 
 def _end(ended: Mapping[str, Any]) -> End:
