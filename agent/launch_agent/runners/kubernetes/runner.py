@@ -158,7 +158,7 @@ class KubernetesRunner:
     def empty_secret(self, run: KubernetesRun) -> None:
         """What is kept for looking at it needs no API key any more. Raises RunnerError."""
         empty = secrets_manifest.env_secret(run.identity, run.trace.facts.namespace, {})
-        submission.apply_secret(self.api(), empty, _owner(run))
+        submission.empty_secret(self.api(), empty)
 
     def _namespaces(self) -> Namespaces:
         default = self.options.namespace or self.api().namespace

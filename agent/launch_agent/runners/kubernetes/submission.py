@@ -92,9 +92,21 @@ def make_object(api: KubeApi, composition: Composition, *, hold_ttl: bool) -> Ma
 def make_rest(api: KubeApi, composition: Composition, owner: Made) -> None:
     """Secrets and services, made or brought up to date, as the object's. Raises RunnerError."""
     for manifest in composition.secrets:
-        apply_secret(api, manifest, owner)
+        if not (owner.new and _create_secret(api, manifest, owner)):
+            apply_secret(api, manifest, owner)
     for manifest in composition.services:
         _make_service(api, composition.namespace, manifest, owner)
+
+
+def _create_secret(api: KubeApi, manifest: Object, owner: Made) -> bool:
+    """Make a Secret; False where it is there already. To apply one costs the server twice as much."""
+    namespace = manifest["metadata"]["namespace"]
+    with submitting(_what(manifest), namespace):
+        try:
+            api.create(api.resource("v1", "Secret"), namespace, _owned(manifest, owner))
+        except AlreadyExists:
+            return False
+    return True
 
 
 def apply_secret(api: KubeApi, manifest: Object, owner: Made) -> None:
@@ -102,6 +114,16 @@ def apply_secret(api: KubeApi, manifest: Object, owner: Made) -> None:
     namespace = manifest["metadata"]["namespace"]
     with submitting(_what(manifest), namespace):
         api.apply(api.resource("v1", "Secret"), namespace, _owned(manifest, owner), manager=MANAGER)
+
+
+def empty_secret(api: KubeApi, manifest: Object) -> None:
+    """Take out what a Secret holds. Raises RunnerError; gone is fine."""
+    meta = manifest["metadata"]
+    with asking(f"empty {_what(manifest)}"):
+        try:
+            api.patch(api.resource("v1", "Secret"), meta["namespace"], meta["name"], {"data": None})
+        except NotFound:
+            return
 
 
 def delete(api: KubeApi, resource: Resource, obj: Object) -> None:
