@@ -26,6 +26,11 @@ from launch_agent.errors import ImageError
 _LDD_TIMEOUT = 20.0  # seconds
 # `libc.so.6 => /lib/libc.so.6 (0x…)`, or the loader's own line, which has no arrow.
 _LDD_PATH = re.compile(r"(?:=>\s*|^\s*)(/\S+)\s+\(0x", re.MULTILINE)
+# Of the libraries that PEP 600 lets a wheel expect, those that are libc's or the compiler's own.
+_RUNTIMES = (
+    "libgcc_s.so.1", "libstdc++.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libm.so.6",
+    "libutil.so.1", "libresolv.so.2",
+)  # fmt: skip
 # Directories that are symbolic links where /usr is merged; a program's interpreter is found through them.
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _STDLIB_LEFT_OUT = frozenset(
@@ -70,7 +75,8 @@ def image_from_host(archive: Path, binaries: Sequence[str], *, python: bool = Fa
             content[_inside(path)] = path
             if path.suffix == ".so":
                 extensions.append(path)
-    for library in _libraries([*programs, *extensions]):
+    libraries = _libraries([*programs, *extensions])
+    for library in libraries | (_runtimes(libraries) if python else set()):
         content[_inside(library)] = library
     _write(archive, content, links)
     return archive
@@ -127,6 +133,12 @@ def _libraries(programs: Sequence[Path]) -> set[Path]:
             raise ImageError(f"cannot list the libraries of {some[0]}: {error}") from error
         found.update(Path(path) for path in _LDD_PATH.findall(text))
     return found
+
+
+def _runtimes(libraries: Iterable[Path]) -> set[Path]:
+    """What wheels expect of any Linux, as far as it lies beside libc."""
+    homes = {library.parent for library in libraries if library.name == "libc.so.6"}
+    return {home / name for home in homes for name in _RUNTIMES if (home / name).exists()}
 
 
 def _write(archive: Path, content: dict[str, Path], links: dict[str, str]) -> None:
