@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ class Place:
     later: Callable[[float], ContextStore]
     # Puts something of another program beside the contexts.
     beside: Callable[[str], None]
+    # Where a link leads to with an emulator, and whether that looks at what is signed.
+    reach: Callable[[str], str] = str
+    judges_links: bool = False
 
 
 class StoreContract:
@@ -50,6 +55,23 @@ class StoreContract:
         file.write_bytes(content)
         place.store.put(file, "large")
         assert list(place.contents().values()) == [content]
+
+    def test_a_link_opens_one_context(self, place: Place, tmp_path: Path) -> None:
+        file = tmp_path / "context"
+        file.write_bytes(b"a context")
+        place.store.put(file, "k6")
+        place.store.put(file, "k7")
+        link = place.store.link("k6", 600).reveal()
+        if not link:
+            assert place.store.build_pod().mounts, "who has no links is mounted"
+            return
+        with urllib.request.urlopen(place.reach(link), timeout=20) as answer:
+            assert answer.read() == b"a context"
+        if place.judges_links:
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(place.reach(link).replace("k6", "k7"), timeout=20)
+            assert refused.value.code == 403
+            refused.value.close()
 
     def test_delete_is_harmless_twice(self, place: Place, tmp_path: Path) -> None:
         file = tmp_path / "context"

@@ -56,6 +56,7 @@ class TestBlob(StoreContract):
             address=f"{account}/{name}/{prefix}",
             later=later,
             beside=lambda blob: container.upload_blob(f"{prefix}{blob}", b"y"),
+            judges_links=True,
         )
 
 

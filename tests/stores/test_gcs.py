@@ -76,6 +76,7 @@ class TestGcs(StoreContract):
             address=f"gs://{bucket}/{prefix}",
             later=lambda seconds: GcsStore(bucket, prefix, ENVIRONMENT, clock=lambda: time.time() + seconds),
             beside=lambda name: client.bucket(bucket).blob(f"{prefix}{name}").upload_from_string(b"y"),
+            reach=lambda link: link.replace("https://storage.googleapis.com", direct),
         )
 
 
@@ -135,3 +136,20 @@ def test_no_credentials(bare_environment: pytest.MonkeyPatch) -> None:
 def test_an_environment_of_another_cloud_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs an environment of type 'gcp'"):
         create("gs://bucket", None, {})
+
+
+def test_who_is_no_service_account_cannot_sign(bucket: str, direct: str) -> None:
+    """A person's own credentials, as `gcloud auth application-default login` leaves them."""
+
+    class Person:
+        type, project, region = "gcp", "treasure", ""
+
+        def session(self) -> object:
+            class Own(google.auth.credentials.AnonymousCredentials):
+                def refresh(self, request: object) -> None: ...
+
+            return Own()
+
+    with pytest.raises(StoreError, match="no service account's credentials") as refused:
+        GcsStore(bucket, "", Person()).link("k", 60)
+    assert "workload identity" in refused.value.hint

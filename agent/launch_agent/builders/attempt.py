@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from launch_agent.errors import BuildError
+from launch_agent.telemetry.redact import redact
 
 _TAIL_LINES = 200
 
@@ -37,8 +38,10 @@ class Attempt:
         return "\n".join(self._tail)
 
     def line(self, text: str) -> None:
-        self._tail.append(text)
-        self._log(text)
+        """What a build prints may hold what it was given: a signed address, a credential in a command."""
+        shown = redact(text)
+        self._tail.append(shown)
+        self._log(shown)
 
     def check(self) -> None:
         """Raise BuildError where the build is to end."""

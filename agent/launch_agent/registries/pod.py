@@ -24,16 +24,16 @@ def with_helper(host: str, helper: str) -> PodPatch:
     return _mounted(Secret(json.dumps({"credHelpers": {host: helper}})))
 
 
-def with_credentials(host: str, credentials: Credentials | None) -> PodPatch:
+def with_credentials(host: str, credentials: Credentials | None, folder: str = FOLDER) -> PodPatch:
     """These credentials open the host; None where it needs none."""
-    return PodPatch() if credentials is None else _mounted(for_build(host, credentials))
+    return PodPatch() if credentials is None else _mounted(for_build(host, credentials), folder)
 
 
-def _mounted(config: Secret) -> PodPatch:
+def _mounted(config: Secret, folder: str = FOLDER) -> PodPatch:
     items = [{"key": _KEY, "path": "config.json"}]
     return PodPatch(
-        env=[{"name": "DOCKER_CONFIG", "value": FOLDER}],
+        env=[{"name": "DOCKER_CONFIG", "value": folder}],
         volumes=[{"name": _NAME, "secret": {"secretName": f"{{{_NAME}}}", "items": items}}],
-        mounts=[{"name": _NAME, "mountPath": FOLDER, "readOnly": True}],
+        mounts=[{"name": _NAME, "mountPath": folder, "readOnly": True}],
         secrets=[BuildSecret(name=_NAME, files={_KEY: config}, type="kubernetes.io/dockerconfigjson")],
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from launch_agent.spec.podpatch import PodPatch
+from launch_agent.spec.secret import Secret
 
 
 class Cloud(Protocol):
@@ -33,6 +34,11 @@ class ContextStore(Protocol):
     def put(self, archive: Path, key: str) -> str:
         """Store a file under a key below the prefix; returns its address as the builder's pod names it.
         Streams: memory does not grow with the file. Raises StoreError."""
+        ...
+
+    def link(self, key: str, seconds: float) -> Secret:
+        """An https address at which whoever has it may read what `put` stored, for so long at most; empty
+        where builds have the store as a folder. Raises StoreError."""
         ...
 
     def delete(self, key: str) -> None:

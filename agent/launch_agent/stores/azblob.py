@@ -8,6 +8,7 @@ Pitfall: a container that is not there and an account that is not are told apart
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import BlobSasPermissions, BlobServiceClient, ContainerClient, generate_blob_sas
 
 from launch_agent.clients.cloud_faults import Cause, understand
 from launch_agent.clients.oci.client import is_loopback
@@ -31,6 +32,10 @@ from launch_agent.telemetry import redact
 # Four blocks of 8 MiB are in memory at once; a blob has 50,000 at most, which makes 400 GB.
 _BLOCK = 8 * 1024 * 1024
 _CONCURRENCY = 4
+# Clocks differ: a key that begins in the service's future opens nothing yet.
+_SKEW = datetime.timedelta(minutes=10)
+# The longest that the service lends a key for: seven days.
+_LONGEST_LINK = 604_800.0
 _CONNECT, _READ, _RETRIES = 10, 60, 3
 # The chart's name for it first, then that of kaniko and of older agents.
 _VARIABLES = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCESS_KEY")
@@ -91,6 +96,24 @@ class BlobStore:
             )
         return f"{self._account}/{self._container_name}/{name}"
 
+    def link(self, key: str, seconds: float) -> Secret:
+        """Signed with the access key, or with a key that the service lends to the agent's identity."""
+        now = datetime.datetime.now(datetime.UTC)
+        ends = now + datetime.timedelta(seconds=min(seconds, _LONGEST_LINK))
+        with self._service() as service, self._speaking("sign an address in"):
+            lent = None if self._access_key else service.get_user_delegation_key(now - _SKEW, ends)
+            blob = service.get_blob_client(self._container_name, name_of(self._prefix, key))
+            signed = generate_blob_sas(
+                str(blob.account_name),
+                blob.container_name,
+                blob.blob_name,
+                account_key=self._access_key.reveal() or None,
+                user_delegation_key=lent,
+                permission=BlobSasPermissions(read=True),
+                expiry=ends,
+            )
+        return Secret(f"{blob.url}?{signed}")
+
     def delete(self, key: str) -> None:
         with self._container() as container, self._speaking("delete from"):
             self._delete(container, name_of(self._prefix, key))
@@ -124,6 +147,11 @@ class BlobStore:
 
     @contextmanager
     def _container(self) -> Iterator[ContainerClient]:
+        with self._service() as service:
+            yield service.get_container_client(self._container_name)
+
+    @contextmanager
+    def _service(self) -> Iterator[BlobServiceClient]:
         credential: Any = self._access_key.reveal()
         if not credential and self._environment is not None:
             credential = self._environment.session()
@@ -136,7 +164,7 @@ class BlobStore:
             max_block_size=_BLOCK,
             max_single_put_size=_BLOCK,
         ) as service:
-            yield service.get_container_client(self._container_name)
+            yield service
 
     @contextmanager
     def _speaking(self, doing: str) -> Iterator[None]:

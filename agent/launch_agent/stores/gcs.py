@@ -6,6 +6,7 @@ says so once and leaves the rest to the bucket's lifecycle rules.
 
 from __future__ import annotations
 
+import datetime
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,13 +17,16 @@ from urllib.parse import urlsplit
 
 import requests
 from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.auth.credentials import Signing
 from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import Request
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from launch_agent.clients.cloud_faults import Cause, understand
 from launch_agent.errors import ConfigError, StoreError
 from launch_agent.spec.podpatch import PodPatch
+from launch_agent.spec.secret import Secret
 from launch_agent.stores import Cloud
 from launch_agent.stores.naming import MARK, name_of, prefix_of, probe
 
@@ -30,6 +34,8 @@ _log = logging.getLogger(__name__)
 # A chunk is in memory once; the service wants multiples of 256 KiB.
 _CHUNK = 16 * 1024 * 1024
 _TIMEOUT = (10.0, 60.0)
+# The longest that Google signs an address for: seven days.
+_LONGEST_LINK = 604_800.0
 _RETRY = DEFAULT_RETRY.with_timeout(60.0)
 
 
@@ -73,6 +79,28 @@ class GcsStore:
             # The chunks of a resumable upload may be sent again whatever happened to the first.
             blob.upload_from_filename(str(archive), timeout=_TIMEOUT, retry=_RETRY)
         return f"gs://{self._bucket_name}/{name}"
+
+    def link(self, key: str, seconds: float) -> Secret:
+        """Signed with the account's key where the agent has one, else by Google, for which the account must
+        be allowed to sign as itself."""
+        credentials = self._environment.session()
+        right = "iam.serviceAccounts.signBlob on itself (roles/iam.serviceAccountTokenCreator)"
+        with self._bucket() as bucket, self._speaking("sign an address in", right):
+            signer: dict[str, str] = {}
+            if not isinstance(credentials, Signing):
+                credentials.refresh(Request())
+                account = getattr(credentials, "service_account_email", "")
+                if not account:
+                    raise StoreError(
+                        f"cannot sign an address in gs://{self._bucket_name}: these are no service account's "
+                        "credentials",
+                        hint="let the agent run as a service account (workload identity, or its key)",
+                    )
+                signer = {"service_account_email": account, "access_token": credentials.token}
+            blob = bucket.blob(name_of(self._prefix, key))
+            lasts = datetime.timedelta(seconds=min(seconds, _LONGEST_LINK))
+            address = blob.generate_signed_url(version="v4", method="GET", expiration=lasts, **signer)
+        return Secret(address)
 
     def delete(self, key: str) -> None:
         with self._bucket() as bucket, self._speaking("delete from", "storage.objects.delete"):

@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from launch_agent.clients.cloud_faults import Cause, understand
 from launch_agent.errors import ConfigError, StoreError
 from launch_agent.spec.podpatch import PodPatch
+from launch_agent.spec.secret import Secret
 from launch_agent.stores import Cloud
 from launch_agent.stores.naming import MARK, name_of, prefix_of, probe
 
@@ -29,6 +31,8 @@ from launch_agent.stores.naming import MARK, name_of, prefix_of, probe
 _PART = 16 * 1024 * 1024
 _TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4)
 _CLIENT_SECONDS = 900.0
+# The longest that Amazon signs an address for: seven days.
+_LONGEST_LINK = 604_800.0
 _CREDENTIALS = "are the agent's AWS credentials in order?"
 
 
@@ -75,6 +79,17 @@ class S3Store:
                 str(archive), self._bucket, name, ExtraArgs=dict(self._extra), Config=_TRANSFER
             )
         return f"s3://{self._bucket}/{name}"
+
+    def link(self, key: str, seconds: float) -> Secret:
+        """Signed with the agent's own credentials: where those end sooner, so does the address."""
+        # The older signature opens nothing that a KMS key encrypts.
+        client = self._environment.session().client("s3", config=Config(signature_version="s3v4"))
+        place = {"Bucket": self._bucket, "Key": name_of(self._prefix, key)}
+        with self._speaking("sign an address in", "s3:GetObject"):
+            signed = client.generate_presigned_url(
+                "get_object", Params=place, ExpiresIn=int(min(seconds, _LONGEST_LINK))
+            )
+        return Secret(signed)
 
     def delete(self, key: str) -> None:
         with self._speaking("delete from", "s3:DeleteObject"):

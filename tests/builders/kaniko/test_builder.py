@@ -18,8 +18,6 @@ from launch_agent.builders.jobs.manifest import BUILD_OF, IMAGE, job_name
 from launch_agent.builders.kaniko import create
 from launch_agent.builders.kaniko.builder import KanikoBuilder
 from launch_agent.builders.kaniko.settings import Settings, settings_from
-from launch_agent.clients.kube import access
-from launch_agent.clients.kube.api import KubeApi
 from launch_agent.errors import BuildError, ConfigError, LaunchError
 from launch_agent.registries import pod
 from launch_agent.spec.build import BuildContext
@@ -30,7 +28,7 @@ from launch_agent.spec.podpatch import PodPatch
 from launch_agent.spec.secret import Secret
 from launch_agent.stores.pvc import ClaimStore
 from tests.fakes import fake_node
-from tests.fakes.cluster_site import give_rights
+from tests.fakes.build_account import connector
 from tests.fakes.control_plane import Cluster
 from tests.fakes.eventually import eventually
 from tests.fakes.fake_node import PodEnd
@@ -77,29 +75,14 @@ class Bench:
         self.mount.mkdir()
         self.shelf = Shelf()
         self.agent = "builder-agent"
-        self._folder = folder
         self._made: list[KanikoBuilder] = []
-        # Exactly the rights that `verify` asks for.
-        rules = [
-            {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-            {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "patch"]},
-        ]
-        give_rights(self.kube, namespace, "builder", rules)
-        self._account = folder / "account"
-        self._account.mkdir()
-        (self._account / "token").write_text(self.kube.token(namespace, "builder"))
-        (self._account / "ca.crt").write_bytes(self.kube.authority.read_bytes())
-        (self._account / "namespace").write_text(namespace)
+        self._connect = connector(self.kube, namespace, folder)
 
     def builder(self, end: PodEnd = PodEnd.COMPLETED, *, agent: str = "", **how: Any) -> KanikoBuilder:
         annotations = fake_node.ends_with(end, **how)
         overlay = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-        host, _, port = self.kube.url.removeprefix("https://").partition(":")
-        environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
         made = KanikoBuilder(
-            lambda: KubeApi(access.in_pod(environment, self._account), qps=100, burst=100, timeout=20),
+            self._connect,
             Parts(
                 agent=agent or self.agent,
                 registry=self.shelf,

@@ -5,6 +5,8 @@ solve      what `buildctl build` is told (pure)
 daemon     one build by a daemon: a private folder, `buildctl`, output, digest
 folder     the private folder: credentials, and what a crash left of it
 handshake  what a daemon says to our certificate
+manifest   the container of a build's Job (pure)
+job        one build by a Job; the rest is that of builders.jobs
 faults     what `buildctl` says when something fails -> errors
 """
 
@@ -16,7 +18,9 @@ from typing import Any
 
 from launch_agent.builders import Builder, Parts
 from launch_agent.builders.buildkit.daemon import DaemonBuilder
+from launch_agent.builders.buildkit.job import BuildkitJobBuilder
 from launch_agent.builders.buildkit.settings import settings_from
+from launch_agent.builders.jobs.builder import connect
 from launch_agent.errors import ConfigError
 
 
@@ -33,4 +37,12 @@ def create(options: Mapping[str, Any], parts: Parts) -> Builder:
     settings = settings_from(
         options, environment, repository=parts.registry.repository, is_plain=parts.is_plain
     )
-    return DaemonBuilder(parts.agent, parts.registry, settings, environment)
+    if settings.address:
+        return DaemonBuilder(parts.agent, parts.registry, settings, environment)
+    if parts.store is None:
+        raise ConfigError(
+            "BuildKit in a Job reads its build contexts from a store, and the config names none",
+            path="builder.build-context-store",
+            hint="name a bucket, a volume claim (kanikoPvcName), or a daemon: buildkit-address",
+        )
+    return BuildkitJobBuilder(connect, parts, settings)

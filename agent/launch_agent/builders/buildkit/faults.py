@@ -115,6 +115,29 @@ def is_broken_off(said: str) -> bool:
     return _BROKEN_OFF.search(_failure_in(said)) is not None
 
 
+def not_started(said: str) -> BuildError | None:
+    """The error of a Job whose daemon did not come up or could not read its context; None of any other."""
+    if "could not connect to unix://" in said:
+        why = [line for line in said.splitlines() if line.strip()][-1]
+        return BuildError(
+            f"BuildKit does not start in the build's pod: {why}",
+            hint="without root it needs user namespaces on the node, and a pod without seccomp and AppArmor "
+            "profiles: see docs/jobs-from-code.md",
+        )
+    last = _failure_in(said)
+    if (
+        "load remote build context" in last
+        or "failed to read downloaded context" in last
+        or ("invalid response status" in last)
+    ):
+        return BuildError(
+            f"the build's pod cannot read its context: {last}",
+            hint="the cluster must reach builder.build-context-store, and the agent may read from it",
+            retryable=True,
+        )
+    return None
+
+
 def failure(said: str) -> LaunchError:
     """The error of a build that the daemon ended, by the end of its log."""
     last = _failure_in(said)

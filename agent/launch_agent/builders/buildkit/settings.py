@@ -15,7 +15,8 @@ from launch_agent.spec.passon import PassOn
 IMAGE = "docker.io/moby/buildkit:v0.34.2-rootless"
 TLS_FOLDER = "LAUNCH_AGENT_BUILDKIT_TLS"
 SECRETS_FOLDER = "LAUNCH_AGENT_BUILD_SECRETS"
-ACCOUNT = "WANDB_LAUNCH_SERVICE_ACCOUNT_NAME"
+# The chart's, whichever builder makes Jobs.
+PUSH_SECRET = "WANDB_LAUNCH_KANIKO_AUTH_SECRET"  # noqa: S105 - the name of a variable
 NO_CACHE, INLINE_CACHE = "none", "inline"
 # As in the schema, which fills them in.
 _PREFIX, _TIMEOUT = "wandb-launch-container-build", 5400.0
@@ -43,7 +44,7 @@ class Settings:
     """`address` is the daemon's, empty where each build is a Job; `timeout` is seconds. `cache` is a
     repository, `inline` or `none`. `secrets` maps the names that Dockerfiles ask for to files. `is_plain`
     allows HTTP to the destination's registry. `image`, `prefix`, `overlay` (the config's partial Job),
-    `account` and `pass_on` are those of a Job; `push_secret` is a Secret with a Docker config."""
+    and `pass_on` are those of a Job; `push_secret` is a Secret with a Docker config."""
 
     address: str = ""
     tls: Tls = field(default_factory=Tls)
@@ -54,7 +55,6 @@ class Settings:
     is_plain: bool = False
     image: str = IMAGE
     prefix: str = _PREFIX
-    account: str = ""
     push_secret: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
     pass_on: PassOn = field(default_factory=PassOn)
@@ -76,7 +76,7 @@ def settings_from(
         is_plain=is_plain,
         image=str(options.get("buildkit-image") or IMAGE),
         prefix=str(options.get("build-job-name") or _PREFIX),
-        account=environment.get(ACCOUNT, ""),
+        push_secret=environment.get(PUSH_SECRET, ""),
         overlay=options.get("buildkit-config") or {},
         pass_on=passon.from_environment(environment),
     )

@@ -29,15 +29,15 @@ def arguments(
     metadata: str,
     secrets: Mapping[str, str],
 ) -> list[str]:
-    """`folder` is where the context lies, `metadata` where the digest is to be written, as `DIGEST` of a JSON
-    object; `secrets` are files by the names that the Dockerfile asks for."""
+    """`folder` is where the context lies, empty where the program is told otherwise. `metadata` is where the
+    digest is to be written, as `DIGEST` of a JSON object; `secrets` are files by the names that the
+    Dockerfile asks for."""
     platform = context.platform or settings.platform
     return [
         "build",
         "--progress=plain",
         "--frontend=dockerfile.v0",
-        f"--local=context={folder}",
-        f"--local=dockerfile={folder}",
+        *([f"--local=context={folder}", f"--local=dockerfile={folder}"] if folder else []),
         f"--opt=filename={context.dockerfile}",
         *([f"--opt=platform={platform}"] if platform else []),
         *(f"--opt=build-arg:{key}={value}" for key, value in sorted(context.build_args.items())),
