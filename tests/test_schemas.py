@@ -81,12 +81,13 @@ def test_every_key_has_a_field_and_every_field_a_key() -> None:
         ("environment", model.Environment),
         ("leader-election", model.LeaderElection),
         ("metrics", model.Metrics),
+        ("git", model.Git),
         ("log", model.Log),
     ],
 )
 def test_parts_agree_with_their_classes(part: str, kind: type) -> None:
     keys = schema.load("launch-config")["properties"][part]["properties"]
-    assert set(keys) == {field.name for field in dataclasses.fields(kind)}
+    assert {key.replace("-", "_") for key in keys} == {field.name for field in dataclasses.fields(kind)}
 
 
 def test_defaults_of_lower_layers_are_the_schemas() -> None:

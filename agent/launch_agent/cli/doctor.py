@@ -36,7 +36,7 @@ def command(path: Path | None, queues: tuple[str, ...], entity: str | None, form
 
     config = load.load(path, os.environ, load.Flags(queues=queues, entity=entity))
     failed = False
-    for check in doctor.examine(config, os.environ, wiring.runner_options(config)):
+    for check in doctor.examine(config, os.environ, wiring.runner_options(config, os.environ)):
         failed = failed or check.error is not None
         if form == "json":
             told = {"check": check.name, "ok": check.error is None, "found": check.found}

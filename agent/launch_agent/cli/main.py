@@ -20,6 +20,7 @@ COMMANDS = {
     "lint": ("lint", "Check launch configs and queue configs before anything acts on them."),
     "doctor": ("doctor", "Check a config against the world, changing nothing."),
     "dockerfile": ("dockerfile", "Print what would be built for a job, and why."),
+    "fetch": ("fetch", "Put the code of a job into a folder, as an agent ordered it."),
     "server": ("server", "Run the embedded queue server."),
     "queue": ("queue", "Create, list, show, update and delete queues."),
     "job": ("job", "Make jobs of code or of an image, and list them."),

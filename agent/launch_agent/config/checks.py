@@ -38,6 +38,8 @@ _KEYS_OF = {
     "buildkit-config": ("buildkit",),
     "cache-repo": ("buildkit",),
     "build-secrets": ("buildkit",),
+    # Where no type is given, it may be noop that comes of it.
+    "base-image": ("noop", ""),
 }
 # Of the keys of `buildkit`, those that a build by a daemon has no use for.
 _OF_A_JOB = (
@@ -288,7 +290,7 @@ def _unused_keys(normal: Normal) -> None:
     kind = builder.get("type", "")
     unused = [key for key in builder if key in _KEYS_OF and kind not in _KEYS_OF[key]]
     for key in unused:
-        wanted = " or ".join(repr(each) for each in _KEYS_OF[key])
+        wanted = " or ".join(repr(each) for each in _KEYS_OF[key] if each)
         if kind == "noop":
             message = f"{key!r} has no effect: the builder 'noop' builds nothing, and jobs made of code fail"
         elif kind:

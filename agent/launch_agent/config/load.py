@@ -92,6 +92,7 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     home = home_of(env)
     filled["state-dir"] = _expand(filled["state-dir"], home)
     filled["leader-election"]["credentials"] = _expand(filled["leader-election"]["credentials"], home)
+    _expand_git(filled["git"], home)
     secret = key.find(filled["base_url"], filled.get("api-key-file", ""), file, env, home)
     config = model.make(
         filled, normal.destination, normal.repository, secret, schema.fill("registry", normal.registry)
@@ -161,6 +162,13 @@ def home_of(env: Mapping[str, str]) -> Path:
 
 def _expand(text: str, home: Path) -> str:
     return str(home / text[2:]) if text.startswith("~/") else text
+
+
+def _expand_git(git: dict[str, Any], home: Path) -> None:
+    for name in ("credentials", "known-hosts"):
+        if name in git:
+            git[name] = _expand(git[name], home)
+    git["ssh-keys"] = {host: _expand(file, home) for host, file in git["ssh-keys"].items()}
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:

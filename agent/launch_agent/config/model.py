@@ -61,6 +61,18 @@ class LeaderElection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Git:
+    """How repositories are fetched. `timeout` is seconds. `credentials` is a file in the form of `git
+    credential-store`, `ssh_keys` maps hosts to private keys; what is None or empty is the user's own."""
+
+    submodules: bool
+    timeout: float
+    credentials: Path | None
+    ssh_keys: Mapping[str, Path]
+    known_hosts: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """`level` is debug, info, warning or error; `format` text or json; `file` empty for standard error."""
 
@@ -98,6 +110,7 @@ class AgentConfig:
     runner: Mapping[str, Mapping[str, Any]]
     policy: Policy
     metrics: Metrics
+    git: Git
     log: Log
     # What the config file was warned about, to be logged once there is a log.
     warnings: Sequence[str] = ()
@@ -157,7 +170,18 @@ def make(
         runner=filled["runner"],
         policy=_policy(filled["policy"], secure_mode=filled["secure_mode"]),
         metrics=Metrics(host=filled["metrics"]["host"], port=filled["metrics"]["port"]),
+        git=_git(filled["git"]),
         log=Log(**{key: filled["log"][key] for key in ("level", "format", "file")}),
+    )
+
+
+def _git(git: Mapping[str, Any]) -> Git:
+    return Git(
+        submodules=git["submodules"],
+        timeout=float(git["timeout"]),
+        credentials=Path(git["credentials"]) if "credentials" in git else None,
+        ssh_keys={host: Path(file) for host, file in git["ssh-keys"].items()},
+        known_hosts=Path(git["known-hosts"]) if "known-hosts" in git else None,
     )
 
 

@@ -30,7 +30,8 @@ class BuilderChoice:
         """What a job is told that is not a ready image, where no builder is active."""
         return Refused(
             f"the job {job!r} has to be built, and no builder is active: builder.type is noop ({self.why})",
-            hint="set 'builder' in the agent's config, or submit a ready image",
+            hint="set 'builder' in the agent's config, or builder.base-image to an image that code runs in "
+            "without a build, or submit a ready image",
         )
 
 

@@ -13,6 +13,7 @@ from launch_agent.control import supplies
 from launch_agent.control.builder_choice import NOOP, BuilderChoice
 from launch_agent.control.job_images import JobImages
 from launch_agent.control.supplies import Supplies
+from launch_agent.control.unbuilt import Unbuilt
 from launch_agent.sources import artifact
 from launch_agent.sources.git.access import Access
 from launch_agent.spec.model import Resource
@@ -26,14 +27,31 @@ def images(
     Raises LaunchError where the config names a kind that is not installed.
     """
     found = supplies.make(config, environment)
+    backend = artifact.Backend(config.base_url, config.api_key, http)
+    access = Access(
+        environment=environment,
+        credentials=config.git.credentials,
+        keys=config.git.ssh_keys,
+        known_hosts=config.git.known_hosts,
+    )
+    options = config.builder.options
     return JobImages(
         choice=choice,
         builder=None if choice.type == NOOP else builder(config, choice.type, found),
         registry=found.registry,
-        backend=artifact.Backend(config.base_url, config.api_key, http),
-        access=Access(environment=environment),
+        backend=backend,
+        access=access,
         folder=config.state_dir / "builds",
-        platform=str(config.builder.options.get("platform", "")),
+        platform=str(options.get("platform", "")),
+        unbuilt=Unbuilt(
+            base_image=str(options.get("base-image", "")),
+            requirements=bool(options.get("install-requirements")),
+            backend=backend,
+            api_key=config.api_key,
+            access=access,
+            git=config.git,
+        ),
+        git=config.git,
     )
 
 

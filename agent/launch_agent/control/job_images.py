@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Protocol
 
 from launch_agent.builders import Builder
+from launch_agent.config.model import Git
 from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.builds import Builds
+from launch_agent.control.unbuilt import Unbuilt
 from launch_agent.errors import BuildError, SourceError
 from launch_agent.images import job as job_image
 from launch_agent.images.job import Options
@@ -33,6 +35,7 @@ from launch_agent.sources import Source, artifact
 from launch_agent.sources.git.access import Access
 from launch_agent.sources.image import ready_image
 from launch_agent.sources.of_job import source_of
+from launch_agent.spec.code import Code
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.job import Job, SourceKind
 from launch_agent.spec.model import Credentials, Resource, RunIdentity, RunSpec
@@ -50,11 +53,15 @@ _USER = 1000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobImage:
     """An image that is ready to run. `entry_point` is the job's own, where the image does not have it;
-    `credentials` opens the image's registry, where the agent is the one to know."""
+    `credentials` opens the image's registry, where the agent is the one to know. `code` is what the image
+    does not hold of a job that runs without a build; `release` is to be called once its run has been started,
+    or will not be."""
 
     reference: str
     entry_point: Sequence[str] = ()
     credentials: Callable[[], Credentials | None] | None = None
+    code: Code | None = None
+    release: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -96,7 +103,12 @@ class JobImages:
         access: Access,
         folder: Path,
         platform: str = "",
+        unbuilt: Unbuilt | None = None,
+        git: Git | None = None,
     ) -> None:
+        self._unbuilt = unbuilt
+        self._submodules = git.submodules if git is not None else False
+        self._timeout = git.timeout if git is not None else artifact.TIMEOUT
         self._choice = choice
         self._builder = builder
         self._registry = registry
@@ -131,6 +143,8 @@ class JobImages:
         job = artifact.resolve(spec.job, self._backend)
         if job.kind is SourceKind.IMAGE:
             return replace(self.ready(job.image), entry_point=job.entry_point)
+        if (ready := self._ready_for(job, spec, identity)) is not None:
+            return ready
         if self._builder is None or self._builds is None:
             raise self._choice.refusal(spec.job)
         options = self._options(spec)
@@ -138,10 +152,38 @@ class JobImages:
         if found := self._found(key):
             _log.info("the image of job %s is there already", job.name, extra={"item": identity.item_id})
             return self._image(found)
-        source = source_of(job, backend=self._backend, access=self._access)
+        source = source_of(
+            job,
+            backend=self._backend,
+            access=self._access,
+            submodules=self._submodules,
+            timeout=self._timeout,
+        )
         if source is None:
             raise SourceError(f"the job {job.name} has no code")
         return self._image(self._made(source, job, options, key, identity, is_stopped))
+
+    def _ready_for(self, job: Job, spec: RunSpec, identity: RunIdentity) -> JobImage | None:
+        """What the job's code runs in without a build; None where it is to be built."""
+        if self._unbuilt is None:
+            return None
+        image = self._unbuilt.image(job, spec, can_build=self._builder is not None)
+        if image is None:
+            return None
+        _log.info(
+            "job %s runs without a build in %s",
+            job.name,
+            image or "its queue's image",
+            extra={"item": identity.item_id},
+        )
+        ready = self._unbuilt.prepare(job, spec, image, self._folder)
+        return JobImage(
+            reference=image,
+            entry_point=job.entry_point,
+            credentials=self._opens(image) if image else None,
+            code=ready.code,
+            release=ready.release,
+        )
 
     def _made(
         self,

@@ -171,11 +171,14 @@ class Pipeline:
         spec, identity = ticket.spec, ticket.identity
         with steps.step("image", Stage.BUILD):
             image = self._image(spec, identity)
-        with steps.step("submit", Stage.RUN):
-            resource = Resource.LOCAL_PROCESS if spec.scheduler else spec.resource
-            return self._patience.until_reachable(
-                lambda: self._submit(self._targets.runner(resource), ticket, image), identity
-            )
+        try:
+            with steps.step("submit", Stage.RUN):
+                resource = Resource.LOCAL_PROCESS if spec.scheduler else spec.resource
+                return self._patience.until_reachable(
+                    lambda: self._submit(self._targets.runner(resource), ticket, image), identity
+                )
+        finally:
+            image.release()
 
     def _image(self, spec: RunSpec, identity: RunIdentity) -> JobImage:
         """The image to run, made where there is none; without a reference for a process."""
@@ -225,6 +228,7 @@ class Pipeline:
                 services=[macros.fill(service, values) for service in spec.services],
                 authorities=passed.authorities,
                 pull_credentials=image.credentials,
+                code=image.code,
             )
         )
 

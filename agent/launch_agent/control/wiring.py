@@ -58,6 +58,7 @@ from launch_agent.telemetry.targets import TargetCollector
 
 _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 1.0
+_IMAGE = "LAUNCH_AGENT_IMAGE"
 # An exit by the outside world; and how long the line that says why may take, should nobody read the log.
 _LOST_CODE = 3
 _LOST_SECONDS = 0.5
@@ -101,7 +102,7 @@ class Process:
             forget=journal.erase,
         )
         self.targets = Targets(
-            runner_options(config),
+            runner_options(config, os.environ),
             journal,
             made=lambda runner: self.tracker.adopt(runner, config.name, time.monotonic()),
             lead=self.lead,
@@ -306,12 +307,15 @@ def _likely(config: AgentConfig, environment: Mapping[str, str]) -> list[str]:
     return [Resource.KUBERNETES.value] if told or environment.get("KUBERNETES_SERVICE_HOST") else []
 
 
-def runner_options(config: AgentConfig) -> dict[str, dict[str, Any]]:
+def runner_options(config: AgentConfig, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The config's options. Runs of processes live in the state folder unless it says otherwise, and the
-    clouds' own runners need to know whose credentials they use."""
+    clouds' own runners need to know whose credentials they use. An agent in a pod is told of its image, by
+    which others of the cluster fetch code."""
     options = {resource: dict(each) for resource, each in config.runner.items()}
     processes = options.setdefault(Resource.LOCAL_PROCESS.value, {})
     processes.setdefault("work-dir", str(config.state_dir / "runs"))
+    if image := environment.get(_IMAGE):
+        options.setdefault(Resource.KUBERNETES.value, {}).setdefault("fetch-image", image)
     for resource in (Resource.SAGEMAKER, Resource.VERTEX):
         options.setdefault(resource.value, {})["environment"] = asdict(config.environment)
     return options

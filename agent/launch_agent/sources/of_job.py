@@ -15,16 +15,25 @@ def source_of(
     backend: artifact.Backend,
     access: Access,
     submodules: bool = False,
+    timeout: float = git.TIMEOUT,
     stop: threading.Event | None = None,
 ) -> Source | None:
     """What fetches the job's code; None where the job is a ready image (`job.image`).
+
+    `submodules` is for jobs that do not say so themselves; `timeout`, in seconds, is for repositories.
 
     The job's folder within its code is the build's matter (`images.job`), so everything is fetched. Raises
     SourceError for an address or reference that is not used.
     """
     if job.kind is SourceKind.REPO:
         return git.create(
-            job.remote, access=access, ref=job.commit, submodules=submodules, patch=job.patch, stop=stop
+            job.remote,
+            access=access,
+            ref=job.commit,
+            submodules=submodules if job.submodules is None else job.submodules,
+            patch=job.patch,
+            timeout=timeout,
+            stop=stop,
         )
     if job.kind is SourceKind.ARTIFACT:
         return artifact.create(job.artifact, backend=backend, stop=stop)

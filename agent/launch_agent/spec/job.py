@@ -43,7 +43,8 @@ class Job:
 
     Of `image`, `remote` (with `commit`) and `artifact` the one is set that `kind` asks for. `runtime` is
     `3.11` or the like, or empty. `build_context` and `dockerfile` are paths: of a folder in the code, and of
-    a file in that folder. `base_image` is an image that the code is to run in without a build. `frozen` is
+    a file in that folder. `base_image` is an image that the code is to run in without a build. `submodules`
+    says whether the repository's are fetched too, None where the job leaves that to its agent. `frozen` is
     the list of packages that the author had, `patch` what was not committed.
     """
 
@@ -59,6 +60,7 @@ class Job:
     dockerfile: str = ""
     base_image: str = ""
     is_notebook: bool = False
+    submodules: bool | None = None
     frozen: bytes = field(default=b"", repr=False)
     patch: bytes = field(default=b"", repr=False)
 
@@ -92,6 +94,7 @@ def parse(raw: object, *, name: str, frozen: bytes = b"", patch: bytes = b"") ->
         dockerfile=_text(source, "dockerfile", name),
         base_image=_text(source, "base_image", name),
         is_notebook=source.get("notebook") is True,
+        submodules=_switch(git, "submodules", name) if git else None,
         frozen=frozen,
         patch=patch,
     )
@@ -106,7 +109,10 @@ def to_json(job: Job) -> dict[str, Any]:
     if job.kind is SourceKind.IMAGE:
         source = {"image": job.image}
     elif job.kind is SourceKind.REPO:
-        source = {"git": {"remote": job.remote, "commit": job.commit}, "notebook": job.is_notebook}
+        git: dict[str, Any] = {"remote": job.remote, "commit": job.commit}
+        if job.submodules is not None:
+            git["submodules"] = job.submodules
+        source = {"git": git, "notebook": job.is_notebook}
     else:
         source = {"artifact": job.artifact, "notebook": job.is_notebook}
     paths = {
@@ -139,6 +145,13 @@ def _text(parent: Mapping[str, Any], key: str, name: str) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
         raise _wrong(name, f"its {key} is not a text of one line")
     return value.strip()
+
+
+def _switch(parent: Mapping[str, Any], key: str, name: str) -> bool | None:
+    value = parent.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise _wrong(name, f"its {key} is neither true nor false")
+    return value
 
 
 def _words(value: object, name: str) -> Sequence[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from launch_agent.spec.code import Code
 from launch_agent.spec.secret import Secret
 
 
@@ -195,6 +196,8 @@ class RunRequest:
     opens the image's registry, where the agent is the one to know; None where the target helps itself.
     `services` are the spec's `additional_services`, macros filled: `{name, config: a Kubernetes object}`.
     `authorities` is `name/key` of a ConfigMap beside the run that holds whom it shall trust (`spec.passon`).
+    `code` is what the image does not hold of a job that runs without a build; runners that cannot put it
+    there are never given any.
     """
 
     identity: RunIdentity
@@ -208,3 +211,4 @@ class RunRequest:
     pull_credentials: Callable[[], Credentials | None] | None = None
     services: Sequence[Mapping[str, Any]] = ()
     authorities: str = ""
+    code: Code | None = None

@@ -9,6 +9,7 @@ METRICS_PORT,TARGET_NAMESPACES,PROTECTED_SECRETS}. What starts things on the clu
   LAUNCH_AGENT_AZURE_STORAGE_SECRET          "name/key" of the storage key, for builds
   LAUNCH_AGENT_CA_CONFIGMAP                  "name/key" of authorities, in the namespace of each run and build
   LAUNCH_AGENT_PASS_ON                       variables of the agent that runs and builds get as well
+  LAUNCH_AGENT_IMAGE                         the agent's own image, which fetches code for runs without a build
 */ -}}
 
 {{- /* One variable from a "name/key" pair. Takes (list variable pair). */ -}}
@@ -87,6 +88,8 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 - name: LAUNCH_AGENT_NAME
   value: {{ include "launch-agent.agentName" . }}
 {{- end }}
+- name: LAUNCH_AGENT_IMAGE
+  value: {{ include "launch-agent.image" . | quote }}
 - name: LAUNCH_AGENT_STATE_DIR
   value: /var/lib/launch-agent
 - name: LAUNCH_AGENT_METRICS_HOST

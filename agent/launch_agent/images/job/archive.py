@@ -20,19 +20,29 @@ _BLOCK = 512
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def pack(root: Path, entries: Iterable[Entry]) -> Iterator[bytes]:
-    """The archive's bytes. Raises ImageError where a file cannot be read, or changes meanwhile."""
-    folders: set[str] = set()
+def pack(root: Path, entries: Iterable[Entry], *, below: str = "", is_open: bool = False) -> Iterator[bytes]:
+    """The archive's bytes. Raises ImageError where a file cannot be read, or changes meanwhile.
+
+    `below` is a folder that everything is put into; what that lies in is left to who unpacks. With `is_open`
+    everybody may write to what is in the archive.
+    """
+    folders = {str(parent) for parent in PurePosixPath(below).parents}
+    more = 0o022 if is_open else 0
+    if below:
+        folders.add(below)
+        yield _header(below, tarfile.DIRTYPE, 0o755 | more)
     for entry in entries:
-        for parent in reversed(PurePosixPath(entry.path).parents):
+        path = f"{below}/{entry.path}" if below else entry.path
+        for parent in reversed(PurePosixPath(path).parents):
             name = str(parent)
             if name != "." and name not in folders:
                 folders.add(name)
-                yield _header(name, tarfile.DIRTYPE, 0o755)
+                yield _header(name, tarfile.DIRTYPE, 0o755 | more)
         if entry.is_link:
-            yield _header(entry.path, tarfile.SYMTYPE, 0o777, target=entry.target)
+            yield _header(path, tarfile.SYMTYPE, 0o777, target=entry.target)
             continue
-        yield _header(entry.path, tarfile.REGTYPE, 0o755 if entry.is_executable else 0o644, size=entry.size)
+        mode = 0o755 if entry.is_executable else 0o644
+        yield _header(path, tarfile.REGTYPE, mode | more, size=entry.size)
         yield from _content(root, entry)
         yield bytes(-entry.size % _BLOCK)
     yield bytes(2 * _BLOCK)

@@ -9,6 +9,9 @@ Who wins where the queue's resource args and the agent both set something:
   (`WANDB_BASE_URL` on a loopback address), a run would not reach it through the engine's own network: it gets
   the host's network on Linux. Docker Desktop runs containers in a virtual machine, where the host is called
   `host.docker.internal`: there that name replaces the address.
+
+A job's code that its image does not hold is copied into the container before it starts (`code`): the engine
+need not be on this machine, and what is in the container goes with it.
 """
 
 from __future__ import annotations
@@ -22,10 +25,13 @@ from urllib.parse import urlsplit
 from launch_agent.runners.docker.arguments import Arguments
 from launch_agent.runners.env import merged
 from launch_agent.spec import identity
+from launch_agent.spec.code import WORKDIR
 from launch_agent.spec.model import RunRequest
 
 _BASE_URL = "WANDB_BASE_URL"
 _DESKTOP_HOST = "host.docker.internal"
+# On containers that are not to be started before code was put into them.
+BRINGS_CODE = f"{identity.PREFIX}brings-code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,8 @@ def make(request: RunRequest, arguments: Arguments, *, network: str, desktop: bo
         "Labels": {**arguments.labels, **identity.to_labels(request.identity)},
         "HostConfig": host,
     }
+    if request.code is not None:
+        _make_room(body, host)
     if request.entry_point:
         body["Entrypoint"] = list(request.entry_point)
         # A command of the resource args belongs to their entry point, not to the job's.
@@ -78,6 +86,15 @@ def make(request: RunRequest, arguments: Arguments, *, network: str, desktop: bo
     return Creation(
         name=arguments.name or identity.object_name(request.identity), platform=arguments.platform, body=body
     )
+
+
+def _make_room(body: dict[str, Any], host: dict[str, Any]) -> None:
+    """The code's place, which counts as the image's own working directory. Where the container's file system
+    is read-only, that place is a nameless volume, which goes with the container."""
+    body.setdefault("WorkingDir", WORKDIR)
+    body["Labels"][BRINGS_CODE] = "true"
+    if host.get("ReadonlyRootfs"):
+        host["Mounts"] = [*host.get("Mounts", ()), {"Type": "volume", "Target": WORKDIR}]
 
 
 def _on_desktop(url: str) -> str:

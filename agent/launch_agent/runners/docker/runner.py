@@ -23,7 +23,7 @@ from launch_agent.clients.docker_engine import (
 )
 from launch_agent.errors import ContainerCannotRun, ImageError, ImageNotFound, RunnerError, SubmitRejected
 from launch_agent.runners.docker.arguments import Arguments, parse
-from launch_agent.runners.docker.creation import Creation, base_url_is_local, make
+from launch_agent.runners.docker.creation import BRINGS_CODE, Creation, base_url_is_local, make
 from launch_agent.runners.docker.listing import Listing, list_containers
 from launch_agent.runners.docker.pull import Puller
 from launch_agent.runners.docker.run import DockerRun, remove
@@ -90,6 +90,7 @@ class DockerRunner:
         while True:
             container = self._create(request, creation, pull)
             if container is not None:
+                self._put_code(container, creation.name, request)
                 self._start(container, creation.name)
                 return self._run(container, creation.name, request.identity, adopted=False)
             if (run := self._join(request, creation)) is not None:
@@ -108,6 +109,10 @@ class DockerRunner:
             if whose is None:
                 continue
             name = summary["Names"][0].lstrip("/") if summary["Names"] else container[:12]
+            if summary["State"] == "created" and summary["Labels"].get(BRINGS_CODE):
+                # Its code may not be in it. Nothing of it has run: it is launched anew.
+                remove(self.engine(), container, name)
+                continue
             if summary["State"] in ("exited", "dead") and was_reported(self.engine(), container):
                 continue  # kept for its user to look at
             end = self._start_late(container, name) if summary["State"] == "created" else None
@@ -194,8 +199,22 @@ class DockerRunner:
                 hint="let the agent choose the name, or use a macro such as ${run_id} in it",
             )
         if found["State"]["Status"] == "created":
+            self._put_code(found["Id"], creation.name, request)
             self._start(found["Id"], creation.name)
         return self._run(found["Id"], creation.name, whose, adopted=True)
+
+    def _put_code(self, container: str, name: str, request: RunRequest) -> None:
+        """Copy the job's code into a container that has not started; one without it is removed."""
+        if request.code is None or request.code.pack is None:
+            return
+        done = False
+        try:
+            with speaking(f"copy the job's code into container {name}"):
+                self.engine().put_archive(container, "/", request.code.pack())
+            done = True
+        finally:
+            if not done:
+                remove(self.engine(), container, name)
 
     def _start(self, container: str, name: str) -> None:
         """Start a container that was made; one that cannot start is removed, for nobody could use it."""

@@ -3,6 +3,7 @@
 options                      the config's part, as values
 runner, adoption             create; find again after a restart
 manifest, container, …       run request -> objects (pure)
+code                         a job's code beside its image, for jobs without a build
 submission, refusals         the order in which they are made; what a refusal means
 watching, trace, facts       informers, and what is kept of each run
 status/, diagnose            what that means (pure)

@@ -30,11 +30,13 @@ def add(
     place = template.place if template.holder is None else join(template.place, "spec")
     ours = [found for found in containers if _wants_ours(*found, problems)]
     volumes = [volume for _, volume in problems.numbered(template.spec, "volumes", place)]
-    if not ours or any(volume.get("name") == _VOLUME for volume in volumes):
-        return
     name, _, key = config_map.partition("/")
-    source = {"name": name, "items": [{"key": key, "path": "ca.crt"}]}
-    template.spec["volumes"] = [*volumes, {"name": _VOLUME, "configMap": source}]
+    wanted = {"name": _VOLUME, "configMap": {"name": name, "items": [{"key": key, "path": "ca.crt"}]}}
+    others = [volume for volume in volumes if volume != wanted]
+    if not ours or any(volume.get("name") == _VOLUME for volume in others):
+        return
+    if len(others) == len(volumes):
+        template.spec["volumes"] = [*volumes, wanted]
     for where, container in ours:
         mounts = [mount for _, mount in problems.numbered(container, "volumeMounts", where)]
         mount = {"name": _VOLUME, "mountPath": AUTHORITIES_FOLDER, "readOnly": True}

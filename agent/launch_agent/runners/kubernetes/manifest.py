@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from launch_agent.runners.kubernetes import container, namespaces, secrets_manifest, services_manifest
+from launch_agent.runners.kubernetes import code, container, namespaces, secrets_manifest, services_manifest
+from launch_agent.runners.kubernetes.code import Fetching
 from launch_agent.runners.kubernetes.namespaces import Namespaces
 from launch_agent.spec import identity as ids
 from launch_agent.spec.kubernetes import legal
@@ -22,6 +23,7 @@ from launch_agent.spec.kubernetes.review import prepare
 from launch_agent.spec.kubernetes.templates import PodTemplate, metadata_map
 from launch_agent.spec.model import Credentials, RunIdentity, RunRequest
 
+_NO_FETCHING = Fetching()
 # A name that a queue's configuration gives is one for all its jobs, so it cannot be that of an object.
 REQUESTED_NAME = f"{ids.PREFIX}requested-name"
 
@@ -54,9 +56,14 @@ def context_of(resource_args: Mapping[str, Any]) -> str:
 
 
 def compose(
-    request: RunRequest, *, allowed: Namespaces, credentials: Credentials | None = None
+    request: RunRequest,
+    *,
+    allowed: Namespaces,
+    credentials: Credentials | None = None,
+    fetching: Fetching = _NO_FETCHING,
 ) -> Composition:
     """The objects of a run. `credentials` open its image's registry; None where nodes help themselves.
+    `fetching` says how pods get a job's code that its image does not hold.
 
     The same request gives the same objects, and is not changed. Raises SubmitRejected for a manifest that
     cannot be used, naming every place and what to write instead, and Refused for a namespace that the agent
@@ -70,6 +77,7 @@ def compose(
     kind, templates = prepare(manifest, problems, marks=(request.identity.run_id, request.image))
     secret_name = secrets_manifest.env_secret_name(request.identity)
     container.fill(manifest, templates, request, secret_name, problems)
+    code.add(templates, request, secret_name, fetching, problems)
     if credentials is not None:
         for template in templates:
             _add_pull_secret(template, secrets_manifest.pull_secret_name(request.identity), problems)
@@ -101,8 +109,9 @@ def _secrets(
     request: RunRequest, namespace: str, credentials: Credentials | None
 ) -> tuple[Mapping[str, Any], ...]:
     found = []
-    if request.secret_env:
-        found.append(secrets_manifest.env_secret(request.identity, namespace, request.secret_env))
+    values = {**request.secret_env, **code.secret_values(request.code)}
+    if values:
+        found.append(secrets_manifest.env_secret(request.identity, namespace, values))
     if credentials is not None:
         found.append(secrets_manifest.pull_secret(request.identity, namespace, credentials))
     return tuple(found)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launch_agent.clients.kube.access import ACCOUNT
+from launch_agent.runners.kubernetes.code import Fetching
 
 EVERYWHERE = "*"
 
@@ -24,7 +25,8 @@ class Options:
     context. `targets` are the other namespaces that a queue may name. `credentials` is the folder of the
     service account that the agent's pod has. `ttl` is how long objects that have no time to live of their own
     stay once their end is reported, `keep` leaves all of them for somebody to look at. `status` are the
-    operator's rules for kinds that the agent does not know, as the config has them.
+    operator's rules for kinds that the agent does not know, as the config has them. `fetching` is for jobs
+    that run without a build.
     """
 
     namespace: str = ""
@@ -38,6 +40,7 @@ class Options:
     ttl: float = 60.0
     keep: bool = False
     status: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    fetching: Fetching = field(default_factory=Fetching)
 
     @property
     def everywhere(self) -> bool:
@@ -60,4 +63,8 @@ def options_from(options: Mapping[str, Any]) -> Options:
         ttl=float(options.get("ttl", default.ttl)),
         keep=bool(options.get("keep", default.keep)),
         status=tuple(options.get("status", default.status)),
+        fetching=Fetching(
+            image=options.get("fetch-image", default.fetching.image),
+            volume=options.get("code-volume", default.fetching.volume),
+        ),
     )

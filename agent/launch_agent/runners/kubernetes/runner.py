@@ -101,7 +101,12 @@ class KubernetesRunner:
     def submit(self, request: RunRequest) -> KubernetesRun:
         api = self.api()
         credentials = request.pull_credentials() if request.pull_credentials is not None else None
-        composition = compose(request, allowed=self._namespaces(), credentials=credentials)
+        composition = compose(
+            request,
+            allowed=self._namespaces(),
+            credentials=credentials,
+            fetching=self.options.fetching,
+        )
         self._check_context(composition)
         with self._creates:
             if composition.services:
