@@ -25,6 +25,8 @@ WORK = f"{HOME}/job"
 _PYTHON = re.compile(r"3\.(?:[7-9]|[1-4]\d)")
 # What stands for itself in a JSON text of an instruction; anything else is written as \uXXXX.
 _LITERAL = frozenset(string.ascii_letters + string.digits + " _.,:;/@%+=~^!&()*?|-'")
+# What pip, uv and Poetry read by themselves: the names of the config's build-secrets, and where.
+_SECRETS = {"netrc": "/root/.netrc", "pip.conf": "/etc/pip.conf", "uv.toml": "/etc/uv/uv.toml"}
 _PATH = re.compile(r"[A-Za-z0-9_.@+=,/-]+")
 
 
@@ -104,11 +106,13 @@ def _text(value: str) -> str:
 
 
 def _cache(recipe: Recipe) -> dict[str, str]:
-    """What goes before a command so that its downloads are kept between builds."""
+    """What goes before a command so that its downloads are kept between builds, and its index's credentials
+    are there where the builder has any (a secret that it lacks is left out)."""
     places = {"pip": "/root/.cache/pip", "uv": "/root/.cache/uv", "poetry": "/root/.cache/pypoetry"}
     if not recipe.has_mounts:
         return dict.fromkeys(places, "")
-    return {name: f"--mount=type=cache,target={place} " for name, place in places.items()}
+    secrets = "".join(f"--mount=type=secret,id={name},target={file} " for name, file in _SECRETS.items())
+    return {name: f"--mount=type=cache,target={place} {secrets}" for name, place in places.items()}
 
 
 def _templates() -> jinja2.Environment:
