@@ -63,20 +63,23 @@ class Package:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What a layer holds: bytes and number of its files, its packages, and its paths with their sizes;
-    `removed` are the paths of lower layers that it takes away, `texts` the files that were asked for."""
+    """What a layer holds: bytes and number of its files, and its paths with their sizes; `removed` are the
+    paths of lower layers that it takes away, `links` the targets of symbolic links, `texts` the files that
+    were asked for.
+
+    `told` are the Python packages that tell of themselves here, by the folder where they do, `owners` whose
+    files are which, `system` what a system's installer lists. `packages_of` puts it together.
+    """
 
     size: int
     files: int
-    packages: Sequence[Package]
     paths: Mapping[str, int]
+    told: Mapping[str, Package] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
+    system: Sequence[Package] = ()
     removed: Sequence[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, bytes] = field(default_factory=dict)
-
-    @property
-    def unpackaged(self) -> int:
-        """Bytes that belong to no Python package: code, data, and what a system's installer put there."""
-        return self.size - sum(each.size for each in self.packages if each.kind is Kind.PYTHON)
 
 
 def read(chunks: Iterable[bytes], name: str, *, keep: Sequence[str] = ()) -> Contents:
@@ -84,15 +87,19 @@ def read(chunks: Iterable[bytes], name: str, *, keep: Sequence[str] = ()) -> Con
     files whose content is wanted."""
     paths: dict[str, int] = {}
     texts: dict[str, bytes] = {}
+    links: dict[str, str] = {}
     removed = []
+    coming = iter(chunks)
     try:
-        with tarfile.open(fileobj=io.BufferedReader(_Chunks(iter(chunks))), mode="r|*") as archive:
+        with tarfile.open(fileobj=io.BufferedReader(_Chunks(coming)), mode="r|*") as archive:
             for member in archive:
                 path = str(PurePosixPath(member.name.lstrip("/")))
                 if PurePosixPath(path).name.startswith(WHITEOUT):
                     removed.append(path)
                 elif not member.isdir():
                     paths[path] = member.size if member.isreg() else 0
+                    if member.issym():
+                        links[path] = member.linkname
                     if member.isreg() and (path in keep or _is_told(path)) and member.size <= _LARGEST_TEXT:
                         content = archive.extractfile(member)
                         texts[path] = content.read() if content is not None else b""
@@ -101,13 +108,18 @@ def read(chunks: Iterable[bytes], name: str, *, keep: Sequence[str] = ()) -> Con
             f"the layer {name} cannot be read: {error}",
             hint="layers are tar archives, packed by gzip, bzip2, xz or not at all",
         ) from error
-    packages = [*_python(texts, paths), *_debian(texts), *_alpine(texts)]
+    for _ in coming:  # to its end, where the bytes are checked against their digest
+        pass
+    told, owners = _python(texts)
     return Contents(
         size=sum(paths.values()),
         files=len(paths),
-        packages=tuple(sorted(packages, key=lambda each: each.key)),
         paths=paths,
+        told=told,
+        owners=owners,
+        system=(*_debian(texts), *_alpine(texts)),
         removed=tuple(removed),
+        links=links,
         texts={path: texts[path] for path in keep if path in texts},
     )
 
@@ -116,9 +128,50 @@ def _is_told(path: str) -> bool:
     return bool(path == _APK or _DPKG.fullmatch(path) or _DIST_INFO.fullmatch(path))
 
 
-def _python(texts: Mapping[str, bytes], paths: Mapping[str, int]) -> Iterator[Package]:
-    owners: dict[str, str] = {}
+def packages_of(layers: Sequence[Contents]) -> list[list[Package]]:
+    """The packages of each layer of an image, with their bytes in that layer, sorted by name. A package may
+    tell of itself in another layer than its files are in; a system's packages count where they came."""
+    told = {own: package for each in layers for own, package in each.told.items()}
+    owners = {path: own for each in layers for path, own in each.owners.items()}
+    before: set[tuple[tuple[str, str], str]] = set()
+    found = []
+    for each in layers:
+        sizes: dict[str, list[int]] = {}
+        for path, size in each.paths.items():
+            source = _BYTE_CODE.sub(r"\g<folder>\g<name>.py", path)
+            owner = owners.get(path) or owners.get(source) or path.rpartition("/")[0]
+            if owner in told:
+                sizes.setdefault(owner, []).append(size)
+        packages = [
+            replace(told[own], size=sum(counted), files=len(counted)) for own, counted in sizes.items()
+        ]
+        new = [package for package in each.system if (package.key, package.version) not in before]
+        before.update((package.key, package.version) for package in each.system)
+        found.append(sorted([*packages, *new], key=lambda package: package.key))
+    return found
+
+
+def whole(layers: Sequence[Contents]) -> list[Package]:
+    """The packages of an image, each once with all its bytes, sorted by name. Of a system's packages the
+    last layer that lists them decides."""
+    listing = next((each.system for each in reversed(layers) if each.system), ())
+    merged: dict[tuple[tuple[str, str], str], Package] = {
+        (package.key, package.version): package for package in listing
+    }
+    for packages in packages_of(layers):
+        for package in packages:
+            if package.kind is not Kind.PYTHON:
+                continue
+            key = (package.key, package.version)
+            known = merged.get(key, replace(package, size=0, files=0))
+            merged[key] = replace(known, size=known.size + package.size, files=known.files + package.files)
+    return [merged[key] for key in sorted(merged)]
+
+
+def _python(texts: Mapping[str, bytes]) -> tuple[dict[str, Package], dict[str, str]]:
+    """The packages by their `dist-info`, and for each path whose it is."""
     found: dict[str, Package] = {}
+    owners: dict[str, str] = {}
     for path, text in texts.items():
         if not (match := _DIST_INFO.fullmatch(path)):
             continue
@@ -130,16 +183,7 @@ def _python(texts: Mapping[str, bytes], paths: Mapping[str, int]) -> Iterator[Pa
         for line in text.decode("utf-8", "replace").splitlines():
             named = line.rsplit(",", 2)[0].strip('"')
             owners[_plain(f"{site}{named}")] = own
-    sizes = dict.fromkeys(found, 0)
-    counts = dict.fromkeys(found, 0)
-    for path, size in paths.items():
-        source = _BYTE_CODE.sub(r"\g<folder>\g<name>.py", path)
-        owner = owners.get(path) or owners.get(source) or path.rpartition("/")[0]
-        if owner in found:
-            sizes[owner] += size
-            counts[owner] += 1
-    for own, package in found.items():
-        yield replace(package, size=sizes[own], files=counts[own])
+    return found, owners
 
 
 def package_of(metadata: bytes) -> Package:

@@ -188,6 +188,8 @@ def _pip(
             is_late = not late.is_alive()
             late.cancel()
             _end(process)
+            if process.stdout is not None:
+                process.stdout.close()
     if is_late:
         raise ImageError(f"the packages did not arrive within {_SECONDS:g} s")
     if not code:

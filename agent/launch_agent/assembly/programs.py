@@ -24,6 +24,7 @@ _FOLDERS = ("usr/local/bin/", "usr/bin/", "bin/", "usr/local/sbin/", "usr/sbin/"
 # musl's loader is how Alpine's programs are told from the rest.
 _MUSL = re.compile(r"(?:usr/)?lib/ld-musl-[^/]+\.so\.1")
 _PYTHON = re.compile(r"(?:usr/|usr/local/|opt/[^/]+/)?bin/python(?P<version>3\.\d{1,2})")
+_LINKED = re.compile(r"/\S*/python(?P<version>3\.\d{1,2})")
 _OF_ALPINE = re.compile(r"alpine-minirootfs|\bapk add\b")
 
 
@@ -50,22 +51,22 @@ def lacking(
     base: Base, origin: Origin, names: Iterable[str], *, cache: Path | None = None
 ) -> tuple[str, ...]:
     """Which of these programs the base does not have."""
-    there = {PurePosixPath(path).name for path in paths(base, origin, cache=cache)}
+    there = {PurePosixPath(path).name for path in listing(base, origin, cache=cache)}
     return tuple(name for name in names if name not in there)
 
 
-def paths(base: Base, origin: Origin, *, cache: Path | None = None) -> frozenset[str]:
-    """The paths of the base's programs, without a `/` before them."""
-    found: set[str] = set()
+def listing(base: Base, origin: Origin, *, cache: Path | None = None) -> Mapping[str, str]:
+    """The paths of the base's programs, without a `/` before them, with the targets of links."""
+    found: dict[str, str] = {}
     for layer in base.layers:
         added, removed = _layer(origin, layer, cache)
         for path in removed:
             folder, _, name = path.rpartition("/")
-            gone = name.removeprefix(contents.WHITEOUT)
-            hidden = folder if name == ".wh..wh..opq" else f"{folder}/{gone}"
-            found = {each for each in found if each != hidden and not each.startswith(f"{hidden}/")}
+            gone = folder if name == ".wh..wh..opq" else f"{folder}/{name.removeprefix(contents.WHITEOUT)}"
+            for each in [path for path in found if path == gone or path.startswith(f"{gone}/")]:
+                del found[each]
         found.update(added)
-    return frozenset(found)
+    return found
 
 
 def _official(base: Base) -> dict[str, str]:
@@ -83,13 +84,17 @@ def _official(base: Base) -> dict[str, str]:
 
 
 def _listed(base: Base, origin: Origin, cache: Path | None) -> dict[str, str]:
-    there = paths(base, origin, cache=cache)
+    there = listing(base, origin, cache=cache)
     if any(_MUSL.fullmatch(path) for path in there):
         raise _musl(base)
     found: dict[str, str] = {}
     for path in sorted(there, reverse=True):  # /usr/local/bin before /usr/bin, as in PATH
+        target = there[path]
         if match := _PYTHON.fullmatch(path):
             found.setdefault(match["version"], f"/{path}")
+        elif path.endswith(("/python3", "/python")) and (match := _LINKED.fullmatch(target)):
+            # Its home is where the link leads: there is its standard library.
+            found.setdefault(match["version"], target)
     return found
 
 
@@ -100,19 +105,22 @@ def _musl(base: Base) -> ImageError:
     )
 
 
-def _layer(origin: Origin, layer: Descriptor, cache: Path | None) -> tuple[list[str], list[str]]:
-    """What a layer adds and removes."""
+def _layer(origin: Origin, layer: Descriptor, cache: Path | None) -> tuple[dict[str, str], list[str]]:
+    """What a layer adds, with the targets of links, and what it removes."""
     kept = cache / f"{hex_of(layer.digest)}.json" if cache else None
     if kept is not None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             told = json.loads(kept.read_text())
-            return [str(each) for each in told["added"]], [str(each) for each in told["removed"]]
+            return dict(told["added"].items()), [str(each) for each in told["removed"]]
     whole = contents.read(origin.read(layer), f"{layer.digest} of {origin.name}")
-    added = [path for path in whole.paths if path.startswith(_FOLDERS) or _MUSL.fullmatch(path)]
-    removed = list(whole.removed)
+    added = {
+        path: whole.links.get(path, "")
+        for path in whole.paths
+        if path.startswith(_FOLDERS) or _MUSL.fullmatch(path)
+    }
     if kept is not None:
-        _keep(kept, json.dumps({"added": added, "removed": removed}))
-    return added, removed
+        _keep(kept, json.dumps({"added": added, "removed": whole.removed}))
+    return added, list(whole.removed)
 
 
 def _keep(file: Path, text: str) -> None:

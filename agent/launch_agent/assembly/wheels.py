@@ -12,13 +12,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from installer import install
 from installer.destinations import SchemeDictionaryDestination
-from installer.sources import WheelFile
+from installer.sources import WheelContentElement, WheelFile
 from packaging.markers import default_environment
 
 from launch_agent.clients.oci.model import Platform
@@ -82,9 +83,30 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def unpack(wheels: Sequence[Path], into: Path, scripts: Path, *, interpreter: str) -> None:
+class _Wheel(WheelFile):
+    """A wheel of which some files are not there."""
+
+    def __init__(self, file: zipfile.ZipFile, drops: Callable[[str], bool]) -> None:
+        super().__init__(file)
+        self._drops = drops
+
+    def get_contents(self) -> Iterator[WheelContentElement]:
+        for element in super().get_contents():
+            if not self._drops(element[0][0]):
+                yield element
+
+
+def unpack(
+    wheels: Sequence[Path],
+    into: Path,
+    scripts: Path,
+    *,
+    interpreter: str,
+    drops: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Put the files of wheels into the folder `into`, and their commands into `scripts`. `interpreter` is
-    what the commands' first line names. Raises ImageError for a file that is no wheel."""
+    what the commands' first line names; what `drops` says of a path is left out, and not listed as installed.
+    Raises ImageError for a file that is no wheel."""
     data = into.parent / "data"
     for wheel in wheels:
         destination = SchemeDictionaryDestination(
@@ -99,9 +121,11 @@ def unpack(wheels: Sequence[Path], into: Path, scripts: Path, *, interpreter: st
             script_kind="posix",
         )
         try:
-            with WheelFile.open(wheel) as source:
-                install(source, destination, additional_metadata={"INSTALLER": b"launch-agent\n"})
-        except (OSError, ValueError, KeyError) as error:
+            with zipfile.ZipFile(wheel) as file:
+                install(
+                    _Wheel(file, drops), destination, additional_metadata={"INSTALLER": b"launch-agent\n"}
+                )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ImageError(f"{wheel.name} cannot be unpacked: {error}") from error
 
 
