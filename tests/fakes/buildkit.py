@@ -114,9 +114,9 @@ class Daemon:
 
 
 @contextmanager
-def daemon(*, plain: Sequence[str] = (), tls: Certificate | None = None) -> Iterator[Daemon]:
-    """`plain` are registries that it speaks to without TLS. With `tls` it listens on a port, has that
-    certificate, and lets in who has one of the same authority. Raises NoBuildkit where there is none."""
+def daemon(*, mirror: str = "", tls: Certificate | None = None) -> Iterator[Daemon]:
+    """`mirror` is a registry without TLS that stands in for Docker Hub. With `tls` it listens on a port, has
+    that certificate, and lets in who has one of the same authority. Raises NoBuildkit where there is none."""
     programs = buildkit_tools.programs()
     if os.getuid() != 0:
         raise NoBuildkit("only root can run a BuildKit daemon here")
@@ -130,7 +130,7 @@ def daemon(*, plain: Sequence[str] = (), tls: Certificate | None = None) -> Iter
     command = [str(programs["buildkitd"]), f"--addr={address}", f"--config={folder}/buildkitd.toml"]
     if tls:
         command += [f"--tlscert={tls.file}", f"--tlskey={tls.key_file}", f"--tlscacert={tls.authority}"]
-    (folder / "buildkitd.toml").write_text(_config(folder, plain))
+    (folder / "buildkitd.toml").write_text(_config(folder, mirror))
     made = Daemon(address=address, clients=programs["buildctl"].parent, folder=folder, command=command)
     try:
         made.start()
@@ -140,7 +140,7 @@ def daemon(*, plain: Sequence[str] = (), tls: Certificate | None = None) -> Iter
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _config(folder: Path, plain: Sequence[str]) -> str:
+def _config(folder: Path, mirror: str) -> str:
     # Host networking: the tests' registries and indexes are on this machine's loopback.
     lines = [
         f'root = "{folder}/root"',
@@ -151,8 +151,14 @@ def _config(folder: Path, plain: Sequence[str]) -> str:
         f'binary = "{go_tools.home() / "bin" / "runc"}"',
         "[worker.containerd]",
         "enabled = false",
-        *(line for host in plain for line in (f'[registry."{host}"]', "http = true")),
     ]
+    if mirror:
+        lines += [
+            '[registry."docker.io"]',
+            f'mirrors = ["{mirror}"]',
+            f'[registry."{mirror}"]',
+            "http = true",
+        ]
     return "\n".join(lines) + "\n"
 
 

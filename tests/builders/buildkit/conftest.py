@@ -20,7 +20,7 @@ from launch_agent.spec.model import Credentials
 from launch_agent.spec.podpatch import PodPatch
 from tests.fakes.buildkit import Daemon, NoBuildkit, daemon
 
-_PROGRAMS = ("sh", "sleep", "echo", "cat", "env", "id", "date")
+_PROGRAMS = ("sh", "sleep", "echo", "cat", "env", "id", "date", "ls", "mkdir", "install")
 
 
 class Shelf:
@@ -82,9 +82,10 @@ def _nobody(_: str) -> None: ...
 
 
 @pytest.fixture(scope="session")
-def buildkit() -> Iterator[Daemon]:
+def buildkit(docker_registry: str) -> Iterator[Daemon]:
+    """A daemon for which the registry that anybody may use is Docker Hub too."""
     try:
-        with daemon() as found:
+        with daemon(mirror=docker_registry) as found:
             yield found
     except NoBuildkit as reason:
         pytest.skip(str(reason))

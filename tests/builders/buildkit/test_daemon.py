@@ -20,7 +20,9 @@ from launch_agent.builders.buildkit.settings import SECRETS_FOLDER, TLS_FOLDER, 
 from launch_agent.clients.oci.client import RegistryClient
 from launch_agent.clients.oci.repository import Repository
 from launch_agent.errors import BuildError, ConfigError, LaunchError, RegistryDenied
+from launch_agent.images.job import Options, plan
 from launch_agent.spec.image import ImageRef
+from launch_agent.spec.job import Job, SourceKind
 from launch_agent.spec.model import Credentials
 from launch_agent.spec.secret import Secret
 from tests.builders.buildkit.conftest import Bench, Shelf
@@ -164,6 +166,52 @@ def test_secrets_are_for_steps_and_not_for_images(bench: Bench, base: str, docke
     # Without the file the step still runs: it is then not there.
     lean = bench.context({"Dockerfile": f"FROM {base}\n{step.replace('cat', 'ls')[:-5]} || true\n"})
     assert bench.build(bench.builder(Shelf(docker_registry)), lean).digest
+
+
+# In place of Python's image and of what installs: it tells what it was asked, and what it could read.
+_STANDS_IN = """\
+#!/bin/sh
+echo "asked: $0 $*"
+for file in /root/.netrc /etc/pip.conf /root/.cache/pip/kept; do
+    if [ -e $file ]; then echo "read: $(cat $file)"; fi
+done
+if [ -d /root/.cache/pip ]; then echo downloads > /root/.cache/pip/kept; fi
+mkdir -p /opt/venv
+"""
+
+
+@pytest.mark.req("BLD-4")
+def test_a_dockerfile_of_ours_finds_cache_and_credentials(
+    bench: Bench, base: str, docker_registry: str, tmp_path: Path
+) -> None:
+    text = f"FROM {base}\n" + "".join(
+        f"COPY --chmod=755 tool /usr/bin/{n}\n" for n in ("pip", "python", "uv")
+    )
+    below = bench.context({"Dockerfile": text, "tool": _STANDS_IN})
+    hub = bench.builder(Shelf(docker_registry))
+    for tag in ("3.11", "3.11-slim"):
+        ref = ImageRef.parse(f"{docker_registry}/library/python:{tag}")
+        hub.build(below, ref, log=lambda _: None, stop=threading.Event())
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "requirements.txt").write_text("tree\n")
+    (code / "train.py").write_text("print(1)\n")
+    (tmp_path / "netrc").write_text("machine index.example.com login me password hush")
+    job = Job(name="train", kind=SourceKind.ARTIFACT, runtime="3.11", entry_point=("python", "train.py"))
+    made = plan(code, job, Options(has_mounts=hub.has_mounts))
+    builder = bench.builder(Shelf(docker_registry), secrets={"netrc": str(tmp_path / "netrc")})
+    lines: list[str] = []
+    image = bench.build(builder, made, lines)
+    said = "\n".join(lines)
+    assert "asked: /usr/bin/uv pip install --requirement requirements.txt" in said
+    assert "login me" in said
+    assert "hush" not in json.dumps(config_of(image))
+    assert config_of(image)["config"]["Entrypoint"] == ["python", "train.py"]
+    # Changed code installs nothing.
+    (code / "train.py").write_text("print(2)\n")
+    again: list[str] = []
+    bench.build(builder, plan(code, job, Options(has_mounts=True)), again)
+    assert "asked" not in "\n".join(again)
 
 
 def test_steps_whose_files_are_the_same_are_not_repeated(
