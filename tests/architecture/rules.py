@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("spec",),
     ("config",),
-    ("clients", "telemetry", "plugins"),
+    ("clients", "telemetry", "plugins", "permissions"),
     ("registries", "stores", "environments", "assembly"),
     ("queues", "sources", "images", "builders", "runners"),
     ("control",),
