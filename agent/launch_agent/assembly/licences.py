@@ -85,7 +85,10 @@ def known() -> frozenset[str]:
 
 
 def is_expression(text: str) -> bool:
-    """Whether a text has the form of an SPDX expression: identifiers, joined by AND, OR and WITH."""
+    """Whether a text has the form of an SPDX expression: identifiers, joined by AND, OR and WITH. A single
+    word is one where it is known or has a version: "Proprietary" is none."""
     words = text.replace("(", " ").replace(")", " ").split()
+    if len(words) == 1 and not (text in known() or any(each.isdigit() for each in text)):
+        return False
     names, joints = words[::2], words[1::2]
     return bool(names) and all(map(_ID.fullmatch, names)) and set(joints) <= {"AND", "OR", "WITH"}
