@@ -15,7 +15,6 @@ from launch_agent.errors import ImageError, LaunchError
 from launch_agent.images.job import archive
 from launch_agent.images.job.choice import context_root
 from launch_agent.images.job.tree import Tree
-from launch_agent.spec.code import WORKDIR
 from launch_agent.spec.job import Job
 
 NAME = "job"
@@ -30,12 +29,12 @@ def check(job: Job) -> None:
         )
 
 
-def packer(code: Path, job: Job) -> Callable[[], Iterator[bytes]]:
-    """What gives the code as a tar archive that is unpacked at the root of a file system. Raises ImageError,
-    and so does what is returned, where files change meanwhile."""
+def packer(code: Path, job: Job) -> Callable[[str], Iterator[bytes]]:
+    """What gives the code as a tar archive, its paths below a folder. Raises ImageError, and so does what is
+    returned, where files change meanwhile."""
     root = context_root(code, job)
     entries = Tree(root=root).entries()
-    return lambda: archive.pack(root, entries, below=WORKDIR.lstrip("/"), is_open=True)
+    return lambda below: archive.pack(root, entries, below=below, is_open=True)
 
 
 def settle(code: Path, job: Job, into: Path) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,8 @@ _BASE_URL = "WANDB_BASE_URL"
 _DESKTOP_HOST = "host.docker.internal"
 # On containers that are not to be started before code was put into them.
 BRINGS_CODE = f"{identity.PREFIX}brings-code"
+# Not the code's own folder: an engine gives a volume's root the mode that it likes.
+CODE_VOLUME = str(PurePosixPath(WORKDIR).parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,10 @@ class Creation:
     name: str
     platform: str
     body: Mapping[str, Any]
+
+    @property
+    def is_read_only(self) -> bool:
+        return bool(self.body["HostConfig"].get("ReadonlyRootfs"))
 
 
 def base_url_is_local(request: RunRequest) -> bool:
@@ -90,11 +97,11 @@ def make(request: RunRequest, arguments: Arguments, *, network: str, desktop: bo
 
 def _make_room(body: dict[str, Any], host: dict[str, Any]) -> None:
     """The code's place, which counts as the image's own working directory. Where the container's file system
-    is read-only, that place is a nameless volume, which goes with the container."""
+    is read-only, that place is in a nameless volume, which goes with the container."""
     body.setdefault("WorkingDir", WORKDIR)
     body["Labels"][BRINGS_CODE] = "true"
     if host.get("ReadonlyRootfs"):
-        host["Mounts"] = [*host.get("Mounts", ()), {"Type": "volume", "Target": WORKDIR}]
+        host["Mounts"] = [*host.get("Mounts", ()), {"Type": "volume", "Target": CODE_VOLUME}]
 
 
 def _on_desktop(url: str) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from launch_agent.clients.docker_engine import (
@@ -23,12 +24,13 @@ from launch_agent.clients.docker_engine import (
 )
 from launch_agent.errors import ContainerCannotRun, ImageError, ImageNotFound, RunnerError, SubmitRejected
 from launch_agent.runners.docker.arguments import Arguments, parse
-from launch_agent.runners.docker.creation import BRINGS_CODE, Creation, base_url_is_local, make
+from launch_agent.runners.docker.creation import BRINGS_CODE, CODE_VOLUME, Creation, base_url_is_local, make
 from launch_agent.runners.docker.listing import Listing, list_containers
 from launch_agent.runners.docker.pull import Puller
 from launch_agent.runners.docker.run import DockerRun, remove
 from launch_agent.runners.docker.stopping import Stopper, was_reported
 from launch_agent.spec import identity
+from launch_agent.spec.code import WORKDIR
 from launch_agent.spec.model import RunIdentity, RunRequest, RunState, RunStatus
 
 # An engine gives a name away some time before it can tell whose it is, and the other way round.
@@ -90,7 +92,7 @@ class DockerRunner:
         while True:
             container = self._create(request, creation, pull)
             if container is not None:
-                self._put_code(container, creation.name, request)
+                self._put_code(container, creation, request)
                 self._start(container, creation.name)
                 return self._run(container, creation.name, request.identity, adopted=False)
             if (run := self._join(request, creation)) is not None:
@@ -199,22 +201,25 @@ class DockerRunner:
                 hint="let the agent choose the name, or use a macro such as ${run_id} in it",
             )
         if found["State"]["Status"] == "created":
-            self._put_code(found["Id"], creation.name, request)
+            self._put_code(found["Id"], creation, request)
             self._start(found["Id"], creation.name)
         return self._run(found["Id"], creation.name, whose, adopted=True)
 
-    def _put_code(self, container: str, name: str, request: RunRequest) -> None:
+    def _put_code(self, container: str, creation: Creation, request: RunRequest) -> None:
         """Copy the job's code into a container that has not started; one without it is removed."""
         if request.code is None or request.code.pack is None:
             return
+        # Nothing can be put at the root of a file system that is read-only; its volume is there already.
+        root = CODE_VOLUME if creation.is_read_only else "/"
+        below = str(PurePosixPath(WORKDIR).relative_to(root))
         done = False
         try:
-            with speaking(f"copy the job's code into container {name}"):
-                self.engine().put_archive(container, "/", request.code.pack())
+            with speaking(f"copy the job's code into container {creation.name}"):
+                self.engine().put_archive(container, root, request.code.pack(below))
             done = True
         finally:
             if not done:
-                remove(self.engine(), container, name)
+                remove(self.engine(), container, creation.name)
 
     def _start(self, container: str, name: str) -> None:
         """Start a container that was made; one that cannot start is removed, for nobody could use it."""
