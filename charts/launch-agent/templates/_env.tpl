@@ -6,6 +6,8 @@ METRICS_PORT,TARGET_NAMESPACES,PROTECTED_SECRETS}. What starts things on the clu
   WANDB_LAUNCH_SERVICE_ACCOUNT_NAME          account of builds
   WANDB_LAUNCH_KANIKO_PVC_{NAME,MOUNT_PATH}  claim for build contexts, and where the agent has it
   WANDB_LAUNCH_KANIKO_AUTH_SECRET            Secret with which builds push
+  LAUNCH_AGENT_BUILDKIT_TLS                  folder with the certificates for a BuildKit daemon
+  LAUNCH_AGENT_BUILD_SECRETS                 folder with the files that build steps may read
   LAUNCH_AGENT_AZURE_STORAGE_SECRET          "name/key" of the storage key, for builds
   LAUNCH_AGENT_CA_CONFIGMAP                  "name/key" of authorities, in the namespace of each run and build
   LAUNCH_AGENT_PASS_ON                       variables of the agent that runs and builds get as well
@@ -125,6 +127,14 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 {{- with .Values.kanikoDockerConfigSecret }}
 - name: WANDB_LAUNCH_KANIKO_AUTH_SECRET
   value: {{ . | quote }}
+{{- end }}
+{{- if .Values.buildkitTlsSecret }}
+- name: LAUNCH_AGENT_BUILDKIT_TLS
+  value: /etc/launch-agent/buildkit
+{{- end }}
+{{- if .Values.buildSecretsSecret }}
+- name: LAUNCH_AGENT_BUILD_SECRETS
+  value: /etc/launch-agent/build-secrets
 {{- end }}
 {{- with include "launch-agent.azureSecret" . }}
 {{ include "launch-agent.env.secret" (list "AZURE_STORAGE_KEY" .) }}

@@ -68,6 +68,18 @@
   persistentVolumeClaim:
     claimName: {{ . }}
 {{- end }}
+{{- with .Values.buildkitTlsSecret }}
+- name: buildkit
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- with .Values.buildSecretsSecret }}
+- name: build-secrets
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
 {{- end -}}
 
 {{- define "launch-agent.mounts" -}}
@@ -102,6 +114,16 @@
 {{- if .Values.kanikoPvcName }}
 - name: kaniko
   mountPath: /kaniko
+{{- end }}
+{{- if .Values.buildkitTlsSecret }}
+- name: buildkit
+  mountPath: /etc/launch-agent/buildkit
+  readOnly: true
+{{- end }}
+{{- if .Values.buildSecretsSecret }}
+- name: build-secrets
+  mountPath: /etc/launch-agent/build-secrets
+  readOnly: true
 {{- end }}
 {{- end -}}
 

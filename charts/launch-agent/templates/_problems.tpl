@@ -54,8 +54,8 @@
 {{- end -}}
 {{- $found = append $found (printf "%s: it is not a launch config: %s. `launch-agent lint` shows the place" $key $reason) -}}
 {{- else -}}
-{{- /* In `kaniko-config` stand arguments of other programs, where `<` may be meant. */ -}}
-{{- $own := merge (dict "builder" (omit (kindIs "map" (get $parsed "builder") | ternary (get $parsed "builder") dict) "kaniko-config")) (omit $parsed "builder") -}}
+{{- /* In `kaniko-config` and `buildkit-config` stand arguments of other programs, where `<` may be meant. */ -}}
+{{- $own := merge (dict "builder" (omit (kindIs "map" (get $parsed "builder") | ternary (get $parsed "builder") dict) "kaniko-config" "buildkit-config")) (omit $parsed "builder") -}}
 {{- $holes := regexFindAll "<[A-Za-z][^<>\n]*>" (toYaml $own) -1 -}}
 {{- if $holes -}}
 {{- $found = append $found (printf "%s: %s stands for a value of your own. Fill it in, without < and >" $key (join ", " (uniq $holes))) -}}

@@ -26,6 +26,8 @@ _OF_KANIKO: tuple[Path, ...] = (
     ("azureStorageAccessKey",),
     ("azureStorageAccessKeySecret", "name"),
 )
+_OF_BUILDKIT: tuple[Path, ...] = (("buildkitTlsSecret",), ("buildSecretsSecret",))
+_MAKE_JOBS = ("kaniko", "buildkit")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -195,18 +197,15 @@ def _builder(view: View) -> None:
             "an agent that runs in a cluster has no Docker engine to build with",
             hint="kaniko builds without one; noop starts images that are built already",
         )
-    if kind != "kaniko":
+    if kind != "buildkit":
+        why = f"the builder is {kind or 'noop'!r}"
+        _unused_values(view, _OF_BUILDKIT, why, f"write {view.key}: builder: {{type: buildkit}}")
+    elif not str(view.of_config("builder", "buildkit-address") or "").startswith("tcp://"):
+        why = "buildkit-address names no daemon at tcp://"
+        _unused_values(view, _OF_BUILDKIT[:1], why, f"write {view.key}: builder: {{buildkit-address: …}}")
+    if kind not in _MAKE_JOBS:
         builds = "builder is 'noop'" if kind == "noop" else "builder is not kaniko"
-        for path in _OF_KANIKO:
-            if _given(view, *path):
-                view.say(
-                    WARNING,
-                    "unused-key",
-                    path,
-                    f"it has no effect: the {builds}",
-                    hint=f"remove it, or write {view.key}: builder: {{type: kaniko}}",
-                    at_key=True,
-                )
+        _unused_values(view, _OF_KANIKO, f"the {builds}", f"write {view.key}: builder: {{type: kaniko}}")
     elif _given(view, "kanikoPvcName") and view.of_config("builder", "build-context-store"):
         view.say(
             WARNING,
@@ -218,9 +217,22 @@ def _builder(view: View) -> None:
         )
 
 
+def _unused_values(view: View, paths: tuple[Path, ...], why: str, otherwise: str) -> None:
+    for path in paths:
+        if _given(view, *path):
+            view.say(
+                WARNING,
+                "unused-key",
+                path,
+                f"it has no effect: {why}",
+                hint=f"remove it, or {otherwise}",
+                at_key=True,
+            )
+
+
 def _azure(view: View) -> None:
     """Who opens the storage account of build contexts."""
-    if view.of_config("builder", "type") != "kaniko":
+    if view.of_config("builder", "type") not in _MAKE_JOBS:
         return
     has_key = _given(view, "azureStorageAccessKey") or _given(view, "azureStorageAccessKeySecret", "name")
     store = str(view.of_config("builder", "build-context-store") or "")
@@ -255,7 +267,8 @@ def _azure(view: View) -> None:
 
 def _namespaces(view: View) -> None:
     """A build's Job goes where the agent has a Role. The runner's namespaces get one from the chart."""
-    named = view.of_config("builder", "kaniko-config", "metadata", "namespace")
+    key = f"{view.of_config('builder', 'type') or 'kaniko'}-config"
+    named = view.of_config("builder", key, "metadata", "namespace")
     rbac = (_default(view, "rbac", "create"), _default(view, "rbac", "clusterWide"))
     if not isinstance(named, str) or rbac != (True, False):
         return
@@ -266,7 +279,7 @@ def _namespaces(view: View) -> None:
     view.say(
         WARNING,
         "not-a-target",
-        (view.key, "builder", "kaniko-config", "metadata", "namespace"),
+        (view.key, "builder", key, "metadata", "namespace"),
         f"the agent has no rights in the namespace {named!r}; it has in {' and '.join(known)}",
         hint=f"add {named} to additionalTargetNamespaces",
     )

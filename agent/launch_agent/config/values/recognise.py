@@ -22,6 +22,8 @@ _OWN = frozenset(
         *CONFIG_KEYS,
         "additionalTargetNamespaces",
         "azureStorageAccessKey",
+        "buildkitTlsSecret",
+        "buildSecretsSecret",
         "gitCreds",
         "kanikoDockerConfigSecret",
         "kanikoPvcName",
