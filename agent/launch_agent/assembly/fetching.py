@@ -161,7 +161,8 @@ def _pip(
     listing = folder / ".requirements.txt"
     listing.write_text("".join(f"{each}\n" for each in lines))
     command = [
-        *(sys.executable, "-m", "pip", *arguments, "--requirement", str(listing), "--no-input"),
+        # What an index answers instead of a page of links is said at the second level of words only.
+        *(sys.executable, "-m", "pip", "-vv", *arguments, "--requirement", str(listing), "--no-input"),
         *("--disable-pip-version-check", "--progress-bar", "off", "--retries", "2", "--timeout", "20"),
     ]
     kept: list[str] = []

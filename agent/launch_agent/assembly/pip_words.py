@@ -16,12 +16,13 @@ _FULL = re.compile(r"No space left on device|Disk quota exceeded|Errno 28")
 _DENIED = re.compile(
     r"\b(?P<status>401|403) (?:Client )?Error|HTTP error (?P<code>401|403)|Credentials not correct"
 )
+# A page that is not there (404) is how an index says that it has no such package.
 _BROKEN = re.compile(
-    r"after connection broken by '(?P<kind>\w+)\((?P<what>.*?)\)'(?=: /|$)"
-    r"|Could not fetch URL \S+:.*?(?P<why>There was a problem[^-]*)"
-    r"|(?P<gone>5\d\d (?:Server )?Error)",
+    r"after connection broken by '\w+\((?P<what>.*?)\)'(?=: /|$)"
+    r"|Could not fetch URL \S+: (?!404 )(?P<why>.+?) - skipping",
     re.MULTILINE,
 )
+_CAUSE = re.compile(r"\(Caused by \w+\((?P<cause>.*)\)\)$")
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed")
 _NO_PIP = re.compile(r"No module named pip\b")
 _WHERE = "pip's own configuration says where it looks (PIP_INDEX_URL, PIP_CERT, HTTPS_PROXY), or --index-url"
@@ -59,7 +60,10 @@ def failure(said: str, platform: str, python: str) -> ImageError:
             hint="name the authority's certificate with --ca, or PIP_CERT",
         )
     if found := _BROKEN.search(said):
-        why = (found["what"] or found["why"] or found["gone"] or "").rpartition(": ")[2].strip("'\" ")
+        why = found["what"] or found["why"] or ""
+        if cause := _CAUSE.search(why):
+            why = cause["cause"]
+        why = why.rpartition(": ")[2].strip("'\" ")
         return ImageError(f"the packages cannot be fetched: the index does not answer: {why}", hint=_WHERE)
     if what := without_wheel(said):
         return ImageError(
