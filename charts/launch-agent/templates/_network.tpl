@@ -50,6 +50,9 @@
 {{- $port := regexFind ":[0-9]+$" (get (urlParse .) "host") | trimPrefix ":" -}}
 {{- $ports = append $ports ($port | default (hasPrefix "https:" . | ternary "443" "80") | int) -}}
 {{- end -}}
+{{- $builder := kindIs "map" (get $config "builder") | ternary (get $config "builder") dict -}}
+{{- $daemon := get $builder "buildkit-address" | toString -}}
+{{- if hasPrefix "tcp://" $daemon }}{{ $ports = append $ports (regexFind "[0-9]+$" $daemon | int) }}{{ end -}}
 {{- if .Values.sshAuthSecrets }}{{ $ports = append $ports 22 }}{{ end -}}
 {{- $ports | uniq | toJson -}}
 {{- end -}}
