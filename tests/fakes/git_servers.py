@@ -156,16 +156,16 @@ class HttpsServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, root: Path, certificate: Path) -> None:
+    def __init__(self, root: Path, certificate: Path, host: str = "127.0.0.1") -> None:
         self.root = root
         self.authority = certificate
-        super().__init__(("127.0.0.1", 0), _Backend)
+        super().__init__((host, 0), _Backend)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, certificate.with_name("key.pem"))
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def url(self, name: str, login: str = "") -> str:
-        return f"https://{login}127.0.0.1:{self.server_address[1]}/{name}"
+        return f"https://{login}{self.server_address[0]!s}:{self.server_address[1]}/{name}"
 
     def handle_error(self, *_: Any) -> None:
         pass  # a client that goes away, or does not trust us
@@ -232,17 +232,17 @@ class _Backend(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def https_server(folder: Path, root: Path) -> Iterator[HttpsServer]:
+def https_server(folder: Path, root: Path, host: str = "127.0.0.1") -> Iterator[HttpsServer]:
     """Raises NoServer where openssl, which makes the certificate, is not installed."""
     if shutil.which("openssl") is None:
         raise NoServer("openssl is not installed")
     folder.mkdir(mode=0o700)
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
+         "-addext", f"subjectAltName=IP:{host}", "-keyout", "key.pem", "-out", "cert.pem"],
         cwd=folder, check=True, capture_output=True, timeout=60,
     )  # fmt: skip
-    server = HttpsServer(root, folder / "cert.pem")
+    server = HttpsServer(root, folder / "cert.pem", host)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from launch_agent.errors import SubmitRejected
-from launch_agent.runners.kubernetes import code
+from launch_agent.runners.kubernetes import code, facts
 from launch_agent.runners.kubernetes.code import Fetching
+from launch_agent.runners.kubernetes.diagnosis import ended
 from launch_agent.runners.kubernetes.manifest import Composition, compose
 from launch_agent.runners.kubernetes.namespaces import Namespaces
 from launch_agent.spec.code import WORKDIR, Code
@@ -197,3 +198,26 @@ def test_the_standard_restricted_lets_it_pass(cluster: Cluster, namespace: str) 
     made_pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
     cluster.kube.create(made_pod, namespace)
     assert cluster.kube.get("v1", "Pod", namespace, "one") is not None
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    ("", "ended with exit code 3"),
+    ("one\ntwo\n", "exit code 3: two"),
+    ("Collecting x\nERROR: no such package\nWARNING: old pip\n", "exit code 3: ERROR: no such package"),
+])  # fmt: skip
+def test_what_an_init_container_said_last_is_told(said: str, told: str) -> None:
+    terminated = {"exitCode": 3, "reason": "Error", "message": said, "finishedAt": "2026-01-01T00:00:00Z"}
+    found = facts.pod(
+        {
+            "metadata": {"name": "p", "namespace": "n", "uid": "u"},
+            "spec": {"initContainers": [{"name": "fetch"}], "containers": [{"name": "main"}]},
+            "status": {
+                "phase": "Failed",
+                "initContainerStatuses": [{"name": "fetch", "state": {"terminated": terminated}}],
+            },
+        }
+    )
+    assert found is not None
+    finding = ended.explain(found)
+    assert finding is not None
+    assert finding.message.endswith(told)

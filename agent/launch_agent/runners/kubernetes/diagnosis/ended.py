@@ -14,6 +14,8 @@ _REJECTED = frozenset(
     {"NodeAffinity", "AppArmor", "PodLevelResourcesNotSupported", "VolumeAttachmentLimitExceeded"}
 )
 _KILLED = "memory ran out on the node, a liveness probe failed, or it did not end in its grace period"
+# Characters of what an init container said last.
+_MOST_WORDS = 500
 # SIGTERM and SIGKILL, as the kubelet sends them to what it is to end.
 _SENT = (143, 137)
 # Init containers first: what comes after them never began.
@@ -131,12 +133,22 @@ def _ending(pod: PodFacts, bad: ContainerFacts) -> Finding:
         )
     told = status_of(code, if_killed=_KILLED)
     is_run = bad.role is Role.MAIN and bad.name == pod.main
+    message = told.message if is_run else told.message.replace("the run", name, 1)
+    if bad.role is Role.INIT and bad.message.strip():
+        # Its log is no log of the run; these words are all that anybody is shown of it.
+        message += f": {sentence(_telling(bad.message), _MOST_WORDS)}"
     return Finding(
         reason="InitContainerFailed" if bad.role is Role.INIT else told.reason,
-        message=told.message if is_run else told.message.replace("the run", name, 1),
+        message=message,
         hint=told.hint,
         exit_code=code,
     )
+
+
+def _telling(said: str) -> str:
+    """The line of a program's last words that says the most: one that begins as errors do, else the last."""
+    lines = [line.strip() for line in said.strip().splitlines()]
+    return next((line for line in lines if line.lower().startswith(("error", "fatal"))), lines[-1])
 
 
 def _out_of_memory(name: str, limit: str, code: int) -> Finding:
