@@ -16,7 +16,7 @@ from launch_agent.assembly.wheels import Target
 from launch_agent.clients.oci.model import Platform
 from launch_agent.errors import ImageError
 from launch_agent.spec.secret import Secret
-from tests.fakes import agent_image, certificates
+from tests.fakes import certificates, image_parts
 from tests.fakes.certificates import Certificate
 from tests.fakes.loopback import Loopback, Reply, Request
 
@@ -86,7 +86,7 @@ def test_an_index_whose_certificate_is_not_trusted(tmp_path: Path) -> None:
 
 
 def test_a_private_index_with_its_authority_and_password(tmp_path: Path) -> None:
-    package = agent_image.wheel(tmp_path, "speech", {"speech.py": "A = 1\n"})
+    package = image_parts.wheel(tmp_path, "speech", {"speech.py": "A = 1\n"})
     (file,) = tmp_path.glob("*.whl")
     asked: list[str] = []
 
