@@ -7,6 +7,7 @@ and one more job is run at the end of each test: a slot that was lost would keep
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -22,11 +23,13 @@ from launch_agent.server.serve import Server
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.backend import Backend
 from tests.fakes.cluster_faults import forget, kill, own_cluster, paused
-from tests.fakes.cluster_site import Site, site_on
+from tests.fakes.cluster_site import RULES, Site, give_rights, site_on
 from tests.fakes.control_plane import Cluster, NoCluster
 from tests.fakes.eventually import eventually
 from tests.fakes.fake_node import NAME, TAINT, PodEnd
 from tests.fakes.kube import ApiError
+from tests.fakes.kube_proxy import KubeProxy, Refusal
+from tests.fakes.line import Line
 from tests.fakes.nodes import namespace_on
 from tests.fakes.server_process import ServerProcess
 
@@ -123,6 +126,16 @@ def await_ends(site: Site, items: Sequence[str], *, within: float = 150.0) -> No
     eventually(ended, within=within, every=0.5, what="every item comes to its end")
 
 
+def kubeconfig_for(url: str) -> str:
+    """A file with one context, `proxy`, for whoever may come in at a server's address."""
+    context = {"name": "proxy", "context": {"cluster": "c", "user": "u"}}
+    users = [{"name": "u", "user": {}}]
+    clusters = [{"name": "c", "cluster": {"server": url}}]
+    return json.dumps(
+        {"apiVersion": "v1", "kind": "Config", "clusters": clusters, "users": users, "contexts": [context]}
+    )
+
+
 def judge(site: Site, made: Made, items: Sequence[str], *, log: Callable[[], str]) -> None:
     """Each item ran once and finished, and a slot is free for one more."""
     assert {site.state(item) for item in items} == {"FINISHED"}, log()[-4000:]
@@ -203,6 +216,67 @@ def test_rights_that_are_taken_away_and_given_back(site: Site) -> None:
         site.kube.call("PUT", where, {**now, "rules": role["rules"]})
         await_ends(site, items)
         judge(site, made, items, log=lambda: agent.log)
+
+
+def test_a_watch_that_falls_silent_is_noticed(
+    kwok_cluster: Cluster, fake_namespace: str, server: ServerProcess, tmp_path: Path
+) -> None:
+    """Its connections stay open and carry nothing any more: the ends of runs are told a minute later."""
+    backend = Backend(url=server.url, api_key=server.api_key, entity="team")
+    with (
+        Line(kwok_cluster.kube.url) as line,
+        site_on(kwok_cluster, fake_namespace, backend, tmp_path, url=line.url) as site,
+    ):
+        made = Made(site)
+        with made.looking(), agent_of(site) as agent:
+            items = push_many(site, 2, after="5s")
+            eventually(lambda: agent.log.count("is running") >= 2, within=60)
+            line.freeze()
+            await_ends(site, items, within=90)
+            judge(site, made, items, log=lambda: agent.log)
+
+
+def test_the_api_server_turns_the_agent_away(kwok_cluster: Cluster, site: Site, tmp_path: Path) -> None:
+    """429 to each of its requests, watches too; then not any more."""
+    made = Made(site)
+    with KubeProxy(kwok_cluster.kube) as proxy:
+        config = tmp_path / "kubeconfig"
+        config.write_text(kubeconfig_for(proxy.url))
+        runner = {"kubernetes": {"context": "proxy", "namespace": site.namespace}}
+        agent = site.agent(max_jobs=_SLOTS, runner=runner, variables={"KUBECONFIG": str(config)})
+        with made.looking(), agent:
+            items = push_many(site, 2, after="4s")
+            eventually(lambda: agent.log.count("is running") >= 2, within=60)
+            proxy.strike = lambda call: Refusal(status=429, reason="TooManyRequests", retry_after="1")
+            proxy.cut()
+            items += push_many(site, 2)
+            eventually(lambda: agent.log.count("cannot be started yet") >= 2, within=90)
+            assert {site.state(item) for item in items} == {"CLAIMED"}
+            proxy.strike = lambda call: None
+            await_ends(site, items)
+            judge(site, made, items, log=lambda: agent.log)
+
+
+def test_a_namespace_is_deleted_with_the_runs_in_it(kwok_cluster: Cluster, site: Site) -> None:
+    with namespace_on(kwok_cluster.kube, NAME, TAINT) as other:
+        give_rights(site.kube, other, "agent", RULES, of=site.namespace)
+        options = {"namespace": site.namespace, "target-namespaces": [other]}
+        runner = {"kubernetes": {**options, "credentials": str(site.account)}}
+        with site.agent(max_jobs=_SLOTS, runner=runner) as agent:
+            there = [site.push(PodEnd.NEVER, namespace=other) for _ in range(_SLOTS - 1)]
+            eventually(lambda: agent.log.count("is running") >= _SLOTS - 1, within=60, what=agent.log[-2000:])
+            here = site.push(PodEnd.COMPLETED, after="1s")
+            site.kube.delete("v1", "Namespace", "", other)
+            for item in there:
+                failed = site.await_state(item, "FAILED")
+                assert "Deleted" in failed["error"]["message"]
+            site.await_state(here, "FINISHED")
+            refused = site.push(PodEnd.COMPLETED, namespace=other)
+            failed = site.await_state(refused, "FAILED")
+            assert other in failed["error"]["message"]
+            more = push_many(site, _SLOTS)
+            await_ends(site, more)
+            assert {site.state(item) for item in more} == {"FINISHED"}
 
 
 def test_the_api_server_dies_and_forgets(breakable: Cluster, fragile: Site) -> None:

@@ -54,14 +54,18 @@ class Site:
     name: str = field(default_factory=lambda: f"agent-{uuid.uuid4().hex[:8]}")
     agents: list[AgentProcess] = field(default_factory=list)
 
-    def agent(self, place: str = "one", **config: Any) -> AgentProcess:
-        """An agent that was not started yet; those of different places have different state folders."""
+    def agent(
+        self, place: str = "one", variables: Mapping[str, str] | None = None, **config: Any
+    ) -> AgentProcess:
+        """An agent that was not started yet; those of different places have different state folders.
+        `variables` are laid over a pod's."""
         folder = self.folder / place
         folder.mkdir(exist_ok=True)
         there = urlsplit(self.url)
         environment = {
             "KUBERNETES_SERVICE_HOST": str(there.hostname),
             "KUBERNETES_SERVICE_PORT": str(there.port),
+            **(variables or {}),
         }
         options = {"namespace": self.namespace, "credentials": str(self.account)}
         usual: dict[str, Any] = {
@@ -77,11 +81,18 @@ class Site:
         self.agents.append(made)
         return made
 
-    def push(self, end: PodEnd = PodEnd.COMPLETED, spec: Mapping[str, Any] | None = None, **how: Any) -> str:
+    def push(
+        self,
+        end: PodEnd = PodEnd.COMPLETED,
+        spec: Mapping[str, Any] | None = None,
+        namespace: str = "",
+        **how: Any,
+    ) -> str:
         """Queue a Job whose pod ends so; `spec` is laid over the Job's."""
         annotations = fake_node.ends_with(end, **how)
         manifest = {"spec": {"template": {"metadata": {"annotations": annotations}}, **(spec or {})}}
-        return self.push_manifest(manifest)
+        place = {"metadata": {"namespace": namespace}} if namespace else {}
+        return self.push_manifest({**place, **manifest})
 
     def push_manifest(self, manifest: Mapping[str, Any], **spec: Any) -> str:
         return self.backend.push(
@@ -147,9 +158,13 @@ def site_on(
         site.close()
 
 
-def give_rights(kube: Kube, namespace: str, account: str, rules: Sequence[Mapping[str, Any]]) -> None:
-    """A service account that may do so much in its namespace, and no more."""
-    kube.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}, namespace)
+def give_rights(
+    kube: Kube, namespace: str, account: str, rules: Sequence[Mapping[str, Any]], *, of: str = ""
+) -> None:
+    """A service account that may do so much in its namespace, and no more; or one that there is, of another
+    namespace (`of`)."""
+    if not of:
+        kube.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}, namespace)
     kube.create(
         {"apiVersion": _RBAC, "kind": "Role", "metadata": {"name": account}, "rules": rules}, namespace
     )
@@ -159,7 +174,7 @@ def give_rights(kube: Kube, namespace: str, account: str, rules: Sequence[Mappin
             "kind": "RoleBinding",
             "metadata": {"name": account},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
-            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": of or namespace}],
         },
         namespace,
     )
