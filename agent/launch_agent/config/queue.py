@@ -13,16 +13,18 @@ from typing import Any
 
 from launch_agent.config import schema
 from launch_agent.config.finding import Finding, Path, Severity, dotted, follow
+from launch_agent.spec import vertex
 from launch_agent.spec.docker_keys import canonical
 from launch_agent.spec.kubernetes.defaults import JOB_FIELDS
-from launch_agent.spec.kubernetes.problems import Problem
 from launch_agent.spec.kubernetes.review import review
 from launch_agent.spec.policy import PROTECTED_SECRETS, docker, kubernetes
 from launch_agent.spec.policy.rules import Demand
+from launch_agent.spec.problem import Problem
 
 SCHEMA = "queue-config"
 _PATH_PART = re.compile(r"\[[0-9]+\]|[^.\[\]]+")
 _VERTEX_NAMES = ("vertex", "gcp-vertex")
+_VERTEX_MARKS = frozenset({"worker_pool_specs", "workerPoolSpecs", "job_spec", "jobSpec", "staging_bucket"})
 # Keys by which the settings of a resource are known where the file does not name it.
 _MARKS = {
     "kubernetes": frozenset({"apiVersion", "kind", "metadata", "namespace"}),
@@ -37,7 +39,7 @@ def resource_of(value: Mapping[str, Any]) -> str:
             return resource
     spec = value.get("spec")
     if isinstance(spec, Mapping):
-        return "vertex" if "worker_pool_specs" in spec else "kubernetes"
+        return "vertex" if _VERTEX_MARKS & spec.keys() else "kubernetes"
     return "local-container" if any(map(_is_docker, value)) else ""
 
 
@@ -97,6 +99,9 @@ def _resource_findings(resource: str, settings: Any) -> list[Finding]:
     if not found and isinstance(settings, Mapping):
         if resource == "kubernetes":
             found += _kubernetes(settings)
+        elif resource == vertex.RESOURCE:
+            found += [_problem(each) for each in vertex.problems(settings)]
+            found += [_doubt(each) for each in vertex.doubts(settings)]
         found += _refusals(resource, settings)
     return found
 
@@ -152,6 +157,12 @@ def _belongs(key: str) -> Iterable[tuple[str, str]]:
 def _problem(problem: Problem) -> Finding:
     message = f"it {problem.why}; agents refuse every job for that"
     return _finding(Severity.ERROR, "not-usable", _parts_of(problem.place), message, problem.hint)
+
+
+def _doubt(problem: Problem) -> Finding:
+    return _finding(
+        Severity.WARNING, "unknown-word", _parts_of(problem.place), f"it {problem.why}", problem.hint
+    )
 
 
 def _parts_of(place: str) -> Path:

@@ -1,228 +1,235 @@
-"""Training jobs against moto's server, each request judged by botocore's own model of the API.
-
-moto ends every job at once, and stops none; what jobs do in between is told to the pure functions.
-"""
+"""Training jobs through all of their states, moved by hand on a server of SageMaker's API."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterator
+import logging
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from launch_agent.errors import ConfigError, RunnerError, SubmitRejected
-from launch_agent.runners.sagemaker import create, refusals, tags
-from launch_agent.runners.sagemaker.request import compose
+from launch_agent.runners import Run
+from launch_agent.runners.sagemaker import create
 from launch_agent.runners.sagemaker.runner import SageMakerRunner
-from launch_agent.runners.sagemaker.service import Service
-from launch_agent.runners.sagemaker.states import failure, status_of
-from launch_agent.spec.model import RunIdentity, RunRequest, RunState
+from launch_agent.spec.model import RunState
 from launch_agent.spec.secret import Secret
-from tests.fakes.moto_server import REGION, Aws, aws
+from tests.contracts.runner import end_of
+from tests.fakes.eventually import eventually
+from tests.fakes.sagemaker_server import SageMakerServer
+from tests.runners.sagemaker.bench import SageMakerBench
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "queue-configs" / "sagemaker.yaml"
+KEY = "a-key-that-nobody-may-see"
 
 
-def identity(**fields: str) -> RunIdentity:
-    item = uuid.uuid4().hex
-    usual = {
-        "agent": "agent é",
-        "item_id": item,
-        "queue": "gpu queue #1",
-        "queue_entity": "acme",
-        "run_id": item[:8],
-        "entity": "acme",
-        "project": "Été 2026",
-    }
-    return RunIdentity(**{**usual, **fields})
+def until(run: Run, state: RunState) -> None:
+    eventually(lambda: run.status().state is state, within=20, what=f"{run.id} is {state}")
 
 
-def queue(**more: Any) -> dict[str, Any]:
-    found = yaml.safe_load(EXAMPLE.read_text().replace('"{{instance_type}}"', "ml.g5.xlarge"))
-    return {**found, **more}
-
-
-def request(**fields: Any) -> RunRequest:
-    usual: dict[str, Any] = {
-        "identity": identity(),
-        "image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/jobs:1",
-        "entry_point": ["python", "train.py"],
-        "args": ["--lr", "0.1"],
-        "env": {"WANDB_PROJECT": "p"},
-        "secret_env": {"WANDB_API_KEY": Secret("hush")},
-        "resource_args": queue(),
-    }
-    return RunRequest(**{**usual, **fields})
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Aws]:
-    with aws() as found:
-        yield found
-
-
-@pytest.fixture
-def runner(cloud: Aws) -> Iterator[SageMakerRunner]:
-    def session() -> boto3.Session:
-        return boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
-
-    endpoints = {"sagemaker": cloud.url, "logs": cloud.url}
-    made = SageMakerRunner(Service(session, region=REGION, endpoints=endpoints), fresh=0.0)
-    made.verify()
-    yield made
-    made.close()
-
-
-@pytest.mark.req("SM-6", "SM-7", "SM-8")
-def test_a_job_is_created_followed_and_found_again(cloud: Aws, runner: SageMakerRunner) -> None:
-    asked = request(identity=identity(agent=f"agent {uuid.uuid4().hex}"))
-    run = runner.submit(asked)
-    job = cloud.client("sagemaker").describe_training_job(TrainingJobName=run.id)
+@pytest.mark.req("SM-7", "SM-8")
+def test_the_example_becomes_a_training_job(server: SageMakerServer, desk: SageMakerBench) -> None:
+    args = yaml.safe_load(EXAMPLE.read_text().replace('"{{instance_type}}"', "ml.g5.xlarge"))
+    run = desk.runner().submit(desk.request(resource_args=args, args=["--lr", "0.1"]))
+    job = server.jobs[run.id].request
     assert job["ResourceConfig"]["InstanceType"] == "ml.g5.xlarge"
-    assert job["AlgorithmSpecification"]["TrainingImage"] == asked.image
-    assert run.status().state is RunState.FINISHED
-    assert run.logs(10) == ""
-    (found,) = runner.adopt(asked.identity.agent)
-    assert (found.id, found.identity) == (run.id, asked.identity)
+    assert job["AlgorithmSpecification"]["TrainingImage"] == desk.request().image
+    assert job["AlgorithmSpecification"]["ContainerArguments"] == ["--lr", "0.1"]
+
+
+def test_a_job_is_followed_through_its_states(server: SageMakerServer, desk: SageMakerBench) -> None:
+    run = desk.runner().submit(desk.request())
+    assert run.status().state is RunState.STARTING
+    for detail, expected in (
+        ("Pending", RunState.PENDING),
+        ("DownloadingTrainingImage", RunState.STARTING),
+        ("Training", RunState.RUNNING),
+        ("Interrupted", RunState.PENDING),
+        ("Uploading", RunState.RUNNING),
+    ):
+        server.move(run.id, "InProgress", detail)
+        until(run, expected)
+    server.move(run.id, "Completed")
+    assert end_of(run).state is RunState.FINISHED
+    assert run.status() is run.status()
+    assert server.counts["DescribeTrainingJob"] == 0
+
+
+def test_a_failure_has_its_reason(server: SageMakerServer, desk: SageMakerBench) -> None:
+    run = desk.runner().submit(desk.request())
+    server.move(run.id, "Failed", reason="CapacityError: Unable to provision requested ML compute capacity.")
+    end = end_of(run)
+    assert (end.state, end.reason) == (RunState.FAILED, "NoCapacity")
+    assert "another instance type" in end.hint
+
+
+def test_the_same_status_is_the_same_object(server: SageMakerServer, desk: SageMakerBench) -> None:
+    run = desk.runner().submit(desk.request())
+    server.move(run.id, "InProgress", "Training")
+    until(run, RunState.RUNNING)
+    first = run.status()
+    server.move(run.id, "InProgress", "Training")
+    rounds = server.counts["ListTrainingJobs"]
+    eventually(lambda: server.counts["ListTrainingJobs"] > rounds + 1)
+    assert run.status() is first
+
+
+@pytest.mark.parametrize("end", ["MaxRuntimeExceeded", "MaxWaitTimeExceeded"])
+def test_a_job_that_runs_out_of_time_failed(server: SageMakerServer, desk: SageMakerBench, end: str) -> None:
+    run = desk.runner().submit(desk.request())
+    server.move(run.id, "Stopped", end)
+    assert end_of(run).state is RunState.FAILED
+    assert "StoppingCondition" in end_of(run).hint
+
+
+def test_rows_without_a_secondary_status_do(server: SageMakerServer, desk: SageMakerBench) -> None:
+    """The listing's rows have one, says the model; where one does not, the job is asked for itself."""
+    server.rows_have_detail = False
+    run = desk.runner().submit(desk.request())
+    server.move(run.id, "InProgress", "Training")
+    until(run, RunState.RUNNING)
+    described = server.counts["DescribeTrainingJob"]
+    rounds = server.counts["ListTrainingJobs"]
+    eventually(lambda: server.counts["ListTrainingJobs"] > rounds + 2)
+    assert server.counts["DescribeTrainingJob"] == described
+    server.move(run.id, "Stopped", "MaxRuntimeExceeded")
+    assert end_of(run).reason == "DeadlineExceeded"
+
+
+def test_a_stop_returns_at_once_and_is_seen_to(server: SageMakerServer, desk: SageMakerBench) -> None:
+    server.fail("StopTrainingJob", "ThrottlingException", times=5)
+    run = desk.runner().submit(desk.request())
+    run.cancel()
+    run.cancel()
+    assert run.status().state is RunState.STOPPING
+    eventually(lambda: server.jobs[run.id].status == "Stopping", within=60)
+    server.move(run.id, "Stopped")
+    assert end_of(run).state is RunState.STOPPED
+
+
+def test_a_stop_comes_too_late_for_a_job_that_has_ended(
+    server: SageMakerServer, desk: SageMakerBench
+) -> None:
+    run = desk.runner(fresh=60.0).submit(desk.request())
+    eventually(lambda: server.counts["ListTrainingJobs"])
+    server.move(run.id, "Completed")
+    run.cancel()
+    eventually(lambda: server.counts["StopTrainingJob"])
+    (again,) = desk.runner().adopt(desk.agent)
+    assert again.status().state is RunState.FINISHED
+
+
+def test_a_job_that_somebody_deletes_has_failed(server: SageMakerServer, desk: SageMakerBench) -> None:
+    run = desk.runner().submit(desk.request())
+    del server.jobs[run.id]
+    end = end_of(run)
+    assert (end.state, end.reason) == (RunState.FAILED, "JobDeleted")
     run.release()
-    assert runner.adopt(asked.identity.agent) == []
-    assert runner.adopt("somebody else") == []
 
 
-def test_the_log_is_the_end_of_every_instances(cloud: Aws, runner: SageMakerRunner) -> None:
-    run = runner.submit(request())
-    logs = cloud.client("logs")
-    group = "/aws/sagemaker/TrainingJobs"
-    now = int(time.time() * 1000) - 10_000  # the service takes nothing that is weeks old
-    logs.create_log_group(logGroupName=group)
-    for instance in ("algo-1", "algo-2"):
-        stream = f"{run.id}/{instance}-1"
-        logs.create_log_stream(logGroupName=group, logStreamName=stream)
-        events = [{"timestamp": now + n, "message": f"{instance} {n}"} for n in range(2_500)]
-        for start in range(0, len(events), 1_000):
-            logs.put_log_events(
-                logGroupName=group, logStreamName=stream, logEvents=events[start : start + 1_000]
-            )
+def test_a_name_that_is_somebody_elses_is_refused(server: SageMakerServer, desk: SageMakerBench) -> None:
+    request = desk.request()
+    run = desk.runner().submit(request)
+    server.jobs[run.id].tags = {"team": "other"}
+    with pytest.raises(SubmitRejected, match="it is not this job's"):
+        desk.runner().submit(request)
+
+
+def test_a_kept_job_is_marked_and_found_no_more(server: SageMakerServer, desk: SageMakerBench) -> None:
+    run = desk.runner(keep=True).submit(desk.request())
+    server.move(run.id, "Completed")
+    end_of(run)
+    run.release()
+    run.release()
+    assert server.counts["AddTags"] == 1
+    assert run.id in server.jobs
+    assert desk.runner().adopt(desk.agent) == []
+
+
+def test_what_was_created_by_another_program_is_left_alone(
+    server: SageMakerServer, desk: SageMakerBench
+) -> None:
+    run = desk.runner().submit(desk.request())
+    server.jobs["by-hand"] = server.jobs[run.id]
+    tags = server.jobs[run.id].tags
+    server.jobs[run.id].tags = {key: value for key, value in tags.items() if not key.endswith("item-id")}
+    assert desk.runner().adopt(desk.agent) == []
+
+
+def test_the_log_is_the_end_of_every_instance(server: SageMakerServer, desk: SageMakerBench) -> None:
+    run = desk.runner().submit(desk.request())
+    assert run.logs(10) == ""
+    server.stream_page = 1
+    for instance in ("algo-1", "algo-2", "algo-3"):
+        server.jobs[run.id].streams[f"{run.id}/{instance}-1"] = [f"{instance} {n}" for n in range(2_500)]
     text = run.logs(2)
     assert text.splitlines() == [
-        "==> algo-1-1 <==",
-        "algo-1 2498",
-        "algo-1 2499",
-        "==> algo-2-1 <==",
-        "algo-2 2498",
-        "algo-2 2499",
+        line
+        for instance in ("algo-1", "algo-2", "algo-3")
+        for line in (f"==> {instance}-1 <==", f"{instance} 2498", f"{instance} 2499")
     ]
-    assert len(run.logs(1_500).splitlines()) == 2 * 1_501
+    assert len(run.logs(1_500).splitlines()) == 3 * 1_501
+    assert len(run.logs(10_000).splitlines()) == 3 * 2_501
 
 
-def test_what_the_apis_model_does_not_know_is_refused(runner: SageMakerRunner) -> None:
-    with pytest.raises(SubmitRejected, match="Nonsense") as refused:
-        runner.submit(request(resource_args=queue(Nonsense=1, VpcConfig={"Subnets": "x"})))
-    assert "SecurityGroupIds" in refused.value.message
-    assert "hush" not in str(refused.value)
+def test_what_the_apis_model_does_not_know_is_refused_before_a_byte_is_sent(
+    server: SageMakerServer, desk: SageMakerBench
+) -> None:
+    args = {"Nonsense": 1, "VpcConfig": {"Subnets": "x"}}
+    with pytest.raises(SubmitRejected, match=r"sagemaker\.Nonsense") as refused:
+        desk.runner().submit(desk.request(resource_args=args))
+    assert "VpcConfig.SecurityGroupIds is missing" in refused.value.message
+    assert not server.counts
 
 
-def test_a_request_is_the_queues_own_with_what_makes_it_this_run() -> None:
-    given_tags = [{"Key": "team", "Value": "a"}]
-    made = compose(request(resource_args=queue(Tags=given_tags, EnableManagedSpotTraining=True)))
-    assert made["EnableManagedSpotTraining"] is True
-    assert made["AlgorithmSpecification"]["ContainerEntrypoint"] == ["python", "train.py"]
-    assert made["AlgorithmSpecification"]["ContainerArguments"] == ["--lr", "0.1"]
-    assert made["Environment"]["WANDB_API_KEY"] == "hush"
-    assert made["Tags"][0] == {"Key": "team", "Value": "a"}
-    assert len(made["TrainingJobName"]) <= 63
-
-
-def test_a_key_by_reference_is_no_variable() -> None:
-    arn = "arn:aws:secretsmanager:us-east-1:1:secret:wandb"
-    made = compose(request(), key_secret=arn)
-    assert "hush" not in str(made)
-    assert made["Environment"]["WANDB_API_KEY_SECRET_ARN"] == arn
-
-
-def test_everything_that_is_wrong_is_named_at_once() -> None:
-    args = {"ResourceConfig": {"InstanceType": "x"}, "Environment": {"LONG": "x" * 513}, "Tags": "a"}
+def test_the_api_key_is_in_no_message_and_no_log(
+    server: SageMakerServer, desk: SageMakerBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service prints the variables that it refuses, all of them."""
+    caplog.set_level(logging.DEBUG, logger="launch_agent")
+    # The server's own model refuses the name of the variable, and with it prints the map.
+    request = desk.request(env={"A-B": "x"}, secret_env={"WANDB_API_KEY": Secret(KEY)})
     with pytest.raises(SubmitRejected) as refused:
-        compose(request(resource_args=args))
-    said = refused.value.message
-    for words in ("RoleArn is missing", "InstanceCount is missing", "Environment.LONG", "Tags is no list"):
-        assert words in said
-    assert "hush" not in said
+        desk.runner().submit(request)
+    error: BaseException | None = refused.value
+    assert "environment" in str(error)
+    while error is not None:
+        assert KEY not in f"{error!r} {error} {error.args}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    assert KEY not in caplog.text
 
 
-@given(st.builds(identity, queue=st.text(max_size=20), project=st.text(max_size=20)))
-def test_an_identity_survives_its_tags(whose: RunIdentity) -> None:
-    made = tags.to_tags(whose)
-    assert tags.from_tags(made) == whose
-    assert all(len(tag["Value"]) <= 256 for tag in made)
-
-
-@pytest.mark.parametrize(
-    ("status", "detail", "expected"),
-    [
-        ("InProgress", "Pending", RunState.PENDING),
-        ("InProgress", "Starting", RunState.STARTING),
-        ("InProgress", "Downloading", RunState.STARTING),
-        ("InProgress", "Training", RunState.RUNNING),
-        ("InProgress", "Uploading", RunState.RUNNING),
-        ("InProgress", "Interrupted", RunState.PENDING),
-        ("Completed", "Completed", RunState.FINISHED),
-        ("Failed", "Failed", RunState.FAILED),
-        ("Stopping", "Stopping", RunState.STOPPING),
-        ("Stopped", "Stopped", RunState.STOPPED),
-        ("Stopped", "MaxRuntimeExceeded", RunState.FAILED),
-        ("Stopped", "MaxWaitTimeExceeded", RunState.FAILED),
-    ],
-)
-def test_every_status_is_one_of_ours(status: str, detail: str, expected: RunState) -> None:
-    assert status_of({"TrainingJobStatus": status, "SecondaryStatus": detail}).state is expected
-
-
-@pytest.mark.parametrize(
-    ("said", "reason", "code"),
-    [
-        ("AlgorithmError: ExecuteUserScriptError: exit code: 7", "Error", 7),
-        ("CapacityError: Unable to provision requested ML compute capacity", "NoCapacity", None),
-        ("ClientError: Data download failed: Access denied to S3 bucket x", "StorageDenied", None),
-        ("ClientError: Cannot pull the training image, it was not found", "ImagePullError", None),
-        ("InternalServerError: We encountered an internal error", "InternalServerError", None),
-    ],
-)
-def test_why_a_job_failed_is_told_apart(said: str, reason: str, code: int | None) -> None:
-    found = failure(said)
-    assert (found.reason, found.exit_code) == (reason, code)
-    assert said in found.message
-
-
-def _answer(code: str, message: str, status: int = 400) -> dict[str, Any]:
-    return {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-
-
-@pytest.mark.req("SM-1", "SM-3", "SM-4", "SM-5")
-@pytest.mark.parametrize("action", ["sagemaker:CreateTrainingJob", "iam:PassRole", "kms:CreateGrant"])
-def test_a_missing_permission_is_named(action: str) -> None:
-    said = f"User: arn:aws:iam::1:user/x is not authorized to perform: {action} on resource: arn:aws:x"
-    error = refusals.refused("create training job x", _answer("AccessDeniedException", said))
-    assert isinstance(error, SubmitRejected)
-    assert action in error.hint
-
-
-@pytest.mark.parametrize(
-    "code", ["ThrottlingException", "ExpiredTokenException", "InternalFailure", "ResourceLimitExceeded"]
-)
-def test_what_passes_may_be_tried_again(code: str) -> None:
-    error = refusals.refused("list training jobs", _answer(code, "later"))
-    assert type(error) is RunnerError
-    assert error.retryable
+def test_a_missing_right_is_found_before_any_job(server: SageMakerServer, desk: SageMakerBench) -> None:
+    runner = desk.runner()
+    runner.verify()
+    said = "User: x is not authorized to perform: sagemaker:DescribeTrainingJob on resource: arn:aws:x"
+    server.fail("DescribeTrainingJob", "AccessDeniedException", said)
+    with pytest.raises(RunnerError) as refused:
+        runner.verify()
+    assert "sagemaker:DescribeTrainingJob" in refused.value.hint
 
 
 def test_without_aws_there_is_no_runner() -> None:
     with pytest.raises(ConfigError, match="credentials of AWS"):
         create({"environment": {"type": "gcp"}})
+
+
+@pytest.mark.req("SM-1")
+def test_a_runner_is_made_of_the_config(
+    server: SageMakerServer, desk: SageMakerBench, bare_environment: pytest.MonkeyPatch
+) -> None:
+    bare_environment.setenv("AWS_ACCESS_KEY_ID", "of-the-environment")
+    bare_environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    runner = create(
+        {
+            "environment": {"type": "aws", "region": "us-east-1", "role": ""},
+            "endpoints": {"sagemaker": server.url, "logs": server.url},
+            "api-key-secret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wandb",
+            "keep": True,
+        }
+    )
+    assert isinstance(runner, SageMakerRunner)
+    run = runner.submit(desk.request(secret_env={"WANDB_API_KEY": Secret(KEY)}))
+    assert KEY not in str(server.jobs[run.id].request)
+    assert set(server.keys) == {"of-the-environment"}
+    runner.close()

@@ -1,30 +1,70 @@
-"""What all training jobs of this agent are doing: a few requests a minute, however many run.
+"""What all training jobs of an agent are doing: a few requests a minute, however many run.
 
 ListTrainingJobs tells of the jobs that changed since a time, so a round costs one request for each hundred
 changes and not one for each job. Times are the service's own: the latest that was seen, less a margin, is
-where the next round begins. A full look at what is in progress every ten minutes finds what a round missed.
+where the next round begins. A page of everything with each round, for as long as it takes, finds every ten
+minutes what a round has missed and what somebody has deleted.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from launch_agent.errors import RunnerError
+from launch_agent.runners.polling import Poller
 from launch_agent.runners.sagemaker.service import Service
 
 ROUND_SECONDS = 10.0
-_FULL_SECONDS = 600.0
-# Changes reach the listing late, and not in their order.
+# In rounds: what a request costs (so that there are twelve in a minute at most), and how often all is seen.
+_ROUNDS_A_REQUEST = 0.5
+_ROUNDS_UNTIL_ALL = 60.0
+# Changes reach the listing late, and not in their order; clocks differ.
 _MARGIN = timedelta(seconds=120)
+# By how much the agent's clock may be ahead of the service's when the first round begins.
+_SKEW = timedelta(minutes=15)
 _PAGE = 100
+# Jobs that are asked for by themselves, and stops that are sent, before the next round.
+_MOST_LOOKS = 50
+_MOST_STOPS = 20
+
+
+class Followed(Protocol):
+    """A job that the listing keeps up to date."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def created(self) -> datetime: ...
+    @property
+    def wants_look(self) -> bool: ...
+    @property
+    def wants_stop(self) -> bool: ...
+
+    def hear(self, row: Mapping[str, Any]) -> None:
+        """Take in the job's row of a listing."""
+        ...
+
+    def doubt(self) -> None:
+        """Hear that the job is missing from a listing of all."""
+        ...
+
+    def look(self) -> None:
+        """Ask for the job by itself. Raises nothing; an error is the job's to tell."""
+        ...
+
+    def stop(self) -> bool:
+        """Ask for the job's stop; False where that has to be tried again."""
+        ...
 
 
 class Listing:
-    """The jobs whose names hold `key`, by name, at most `fresh` seconds old."""
+    """Follows the jobs whose names hold `key`. `fresh` is the seconds between rounds; `utc` is the time of
+    day. Between rounds nothing is asked for; `error` is why the last one failed."""
 
     def __init__(
         self,
@@ -33,68 +73,126 @@ class Listing:
         *,
         fresh: float = ROUND_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        utc: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._service = service
         self._key = key
         self._fresh = fresh
         self._clock = clock
         self._lock = threading.Lock()
-        self._begun = float("-inf")
-        self._full = float("-inf")
-        self._latest: datetime | None = None
-        self._rows: dict[str, Mapping[str, Any]] = {}
-        self._watched: set[str] = set()
-        self._error: RunnerError | None = None
+        self._jobs: dict[str, list[Followed]] = {}
+        self._due = float("-inf")
+        self._latest = utc() - _SKEW
+        self._all = _All(due=clock() + fresh * _ROUNDS_UNTIL_ALL)
+        self._poller = Poller(self.work, name=f"sagemaker-{key}")
+        self.error: RunnerError | None = None
 
-    def watch(self, name: str) -> None:
-        """Keep the row of this job. Others are forgotten, or an account's history would be memory here."""
+    def follow(self, job: Followed) -> None:
         with self._lock:
-            self._watched.add(name)
+            is_first = not self._jobs
+            self._jobs.setdefault(job.name, []).append(job)
+        self._poller.start()
+        if is_first:
+            self._poller.wake()
 
-    def forget(self, name: str) -> None:
+    def forget(self, job: Followed) -> None:
         with self._lock:
-            self._watched.discard(name)
-            self._rows.pop(name, None)
+            left = [other for other in self._jobs.get(job.name, ()) if other is not job]
+            if left:
+                self._jobs[job.name] = left
+            else:
+                self._jobs.pop(job.name, None)
 
-    def read(self, name: str) -> Mapping[str, Any] | None:
-        """A job's row; None where none has been listed. Raises RunnerError while the service cannot be asked,
-        which holds for a round too, so that a thousand runs do not wait for a thousand timeouts."""
+    def start(self) -> None:
+        """See to it that rounds are made."""
+        self._poller.start()
+
+    def wake(self) -> None:
+        """There is a stop to be sent."""
+        self._poller.wake()
+
+    def close(self) -> None:
+        self._poller.close()
+
+    def work(self) -> float:
+        """Send the stops that are asked for, and make a round if it is time for one; returns the seconds
+        until there is something to do again."""
+        jobs = self._snapshot()
+        if not jobs:
+            return math.inf
+        stopping = [job for job in jobs if job.wants_stop]
+        for job in stopping[:_MOST_STOPS]:
+            job.stop()
+        begun = self._clock()
+        if begun >= self._due:
+            try:
+                requests = self._round(jobs)
+                self.error = None
+            except RunnerError as error:
+                requests, self.error = 1, error
+            self._due = begun + self._fresh * max(1.0, requests * _ROUNDS_A_REQUEST)
+        return 0.0 if len(stopping) > _MOST_STOPS else max(0.0, self._due - self._clock())
+
+    def _snapshot(self) -> list[Followed]:
         with self._lock:
-            now = self._clock()
-            if now - self._begun >= self._fresh:
-                self._begun = now
-                try:
-                    self._round(now)
-                    self._error = None
-                except RunnerError as error:
-                    self._error = error
-            if self._error is not None:
-                raise RunnerError(self._error.message, hint=self._error.hint, retryable=True) from self._error
-            return self._rows.get(name)
+            return [job for jobs in self._jobs.values() for job in jobs]
 
-    def _round(self, now: float) -> None:
-        filters: dict[str, Any] = {}
-        full = self._latest is None or now - self._full >= _FULL_SECONDS
-        if full:
-            filters["StatusEquals"] = "InProgress"
-        elif self._latest is not None:
-            filters["LastModifiedTimeAfter"] = self._latest - _MARGIN
-        seen: dict[str, Mapping[str, Any]] = {}
-        for row in rows(self._service, self._key, **filters):
-            self._latest = max(self._latest or row["LastModifiedTime"], row["LastModifiedTime"])
-            if row["TrainingJobName"] in self._watched:
-                seen[row["TrainingJobName"]] = row
-        self._rows.update(seen)
-        if full:
-            self._full = now
-            self._latest = self._latest or datetime.now(UTC)
-            # What is in progress no more has ended, or is gone: whoever asks is to look at it.
-            for name in self._rows.keys() - seen.keys():
-                del self._rows[name]
+    def _round(self, jobs: Sequence[Followed]) -> int:
+        """Hear of the changes; returns how many listings that took."""
+        requests = 0
+        for page in pages(self._service, self._key, LastModifiedTimeAfter=self._latest - _MARGIN):
+            requests += 1
+            self._hear(page)
+        requests += self._see_all(jobs)
+        for job in [job for job in jobs if job.wants_look][:_MOST_LOOKS]:
+            job.look()
+        return requests
+
+    def _hear(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self._latest = max(self._latest, row["LastModifiedTime"])
+            with self._lock:
+                jobs = list(self._jobs.get(row["TrainingJobName"], ()))
+            for job in jobs:
+                job.hear(row)
+
+    def _see_all(self, jobs: Sequence[Followed]) -> int:
+        """One page of all jobs, while a look at all of them is due."""
+        looked = self._all
+        if looked.pages is None:
+            if self._clock() < looked.due:
+                return 0
+            since = min(job.created for job in jobs) - _MARGIN
+            looked.pages = pages(self._service, self._key, CreationTimeAfter=since)
+            looked.members = {job.name for job in jobs}
+        try:
+            page = next(looked.pages, None)
+        except RunnerError:
+            # Nothing may be concluded from a look that was cut off.
+            self._all = _All(due=self._clock())
+            raise
+        if page is None:
+            for job in jobs:
+                if job.name in looked.members:
+                    job.doubt()
+            self._all = _All(due=self._clock() + self._fresh * _ROUNDS_UNTIL_ALL)
+            return 0
+        looked.members -= {row["TrainingJobName"] for row in page}
+        self._hear(page)
+        return 1
 
 
-def rows(service: Service, key: str, **filters: Any) -> Iterator[Mapping[str, Any]]:
-    """The listed jobs whose names hold `key`, page by page. Raises RunnerError."""
+class _All:
+    """A look at all jobs, page by page: when it is to begin, and of whom it has not heard yet."""
+
+    def __init__(self, *, due: float) -> None:
+        self.due = due
+        self.pages: Iterator[Sequence[Mapping[str, Any]]] | None = None
+        self.members: set[str] = set()
+
+
+def pages(service: Service, key: str, **filters: Any) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The listed jobs whose names hold `key`, a page with each request. Raises RunnerError."""
     token: dict[str, str] = {}
     while True:
         answer = service.call(
@@ -106,7 +204,7 @@ def rows(service: Service, key: str, **filters: Any) -> Iterator[Mapping[str, An
             **filters,
             **token,
         )
-        yield from answer["TrainingJobSummaries"]
+        yield answer["TrainingJobSummaries"]
         if not answer.get("NextToken"):
             return
         token = {"NextToken": answer["NextToken"]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from launch_agent.errors import RunnerError
+from launch_agent.runners.sagemaker.refusals import Missing
 from launch_agent.runners.sagemaker.service import Service
 
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -26,10 +26,8 @@ def read(service: Service, job: str, tail: int) -> str:
     where the job has written nothing yet. Raises RunnerError."""
     try:
         streams = _streams(service, job)
-    except RunnerError as error:
-        if "ResourceNotFoundException" in error.message:
-            return ""
-        raise
+    except Missing:
+        return ""
     parts = [(name, _tail(service, name, tail)) for name in streams]
     if len(parts) == 1:
         return parts[0][1][-LONGEST_LOG:]

@@ -1,15 +1,18 @@
-"""What the service's refusals mean, and which permission is missing.
+"""What the services' refusals mean, and which permission is missing.
 
-Codes are those of the SageMaker API reference and of AWS's common errors.
+Codes are those of the SageMaker API reference and of AWS's common errors. The service prints what it refuses
+(`Value '{…}' at 'environment' failed to satisfy constraint`): variables, and with them keys, are taken out of
+its words before anybody sees them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch_agent.errors import RunnerError, SubmitRejected
+from launch_agent.errors import RightMissing, RunnerError, SubmitRejected
+from launch_agent.telemetry.redact import MASK
 
 # Codes that a later try may meet no more, and whether the job or the world is to blame is open.
 _RETRYABLE = frozenset(
@@ -17,6 +20,7 @@ _RETRYABLE = frozenset(
         "InternalFailure",
         "InternalServerError",
         "ServiceUnavailable",
+        "ServiceUnavailableException",
         "ThrottlingException",
         "Throttling",
         "RequestLimitExceeded",
@@ -25,24 +29,24 @@ _RETRYABLE = frozenset(
         "ConflictException",
     }
 )
-_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "RequestExpired",
-        "InvalidClientTokenId",
-        "UnrecognizedClientException",
-        "IncompleteSignature",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "AuthFailure",
-    }
-)
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_CREDENTIALS = EXPIRED | {
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "IncompleteSignature",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "AuthFailure",
+}
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"})
+_MISSING = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 _ACTION = re.compile(
     r"not authorized to perform:? ?(?P<action>[a-z0-9-]+:\w+)(?: on resource:? (?P<on>\S+))?"
 )
-_HINTS: Mapping[str, str] = {
+_QUOTA = re.compile(r"is (?P<limit>\d+) Instances?, .*request delta of (?P<delta>\d+) Instances?")
+_VARIABLES = re.compile(r"(?is)value '.*' at 'environment")
+# What the queue's own words ask for, so that no wait will help where it is not allowed.
+_OF_THE_QUEUE: Mapping[str, str] = {
     "iam:PassRole": "allow the agent iam:PassRole on the role that the queue's RoleArn names",
     "kms:CreateGrant": (
         "allow the agent kms:CreateGrant on the key of ResourceConfig.VolumeKmsKeyId, under the conditions "
@@ -51,56 +55,41 @@ _HINTS: Mapping[str, str] = {
 }
 
 
-class _WithCode(RunnerError):
-    """An error with AWS's own word for it, for callers that must tell one from another."""
-
-    code = ""
+class Missing(RunnerError):
+    """There is no such job, log group or log stream."""
 
 
-class JobMissing(_WithCode):
-    """There is no training job of this name."""
-
-
-class NameTaken(_WithCode):
+class NameTaken(RunnerError):
     """There is a training job of this name already."""
 
 
-def refused(what: str, response: Mapping[str, Any]) -> RunnerError:
-    """The error that an answer of the service means; `what` was being done."""
+class Ended(RunnerError):
+    """The job is in a state in which it cannot be stopped any more."""
+
+
+def refused(what: str, response: Mapping[str, Any], secrets: Sequence[str] = ()) -> RunnerError:
+    """The error that an answer of a service means; `what` was being done. `secrets` are texts that the
+    request held and that no message may."""
     error = response.get("Error", {})
-    code, said = str(error.get("Code", "")), " ".join(str(error.get("Message", "")).split())
+    code, said = str(error.get("Code", "")), _discreet(str(error.get("Message", "")), secrets)
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     text = f"cannot {what}: {said or code} ({code})" if code not in said else f"cannot {what}: {said}"
-    if code == "ResourceNotFound" or "Requested resource not found" in said:
-        return JobMissing(text)
+    if code in _MISSING or "Requested resource not found" in said or "Could not find" in said:
+        return Missing(text)
     if code == "ResourceInUse":
         return NameTaken(text)
-    if code in _DENIED or (status == 403 and code not in _CREDENTIALS):
-        return _denied(text, said)
     if code in _CREDENTIALS:
-        return RunnerError(
-            text, hint="the agent's own credentials for AWS have expired or are not accepted", retryable=True
-        )
+        hint = "the agent's own credentials for AWS have expired or are not accepted"
+        return RunnerError(text, hint=hint, retryable=True)
+    if code in _DENIED or status == 403:
+        return _denied(text, said)
     if code == "ResourceLimitExceeded":
-        # A quota frees itself as other jobs end.
-        return RunnerError(
-            text,
-            hint="wait for other jobs to end, or ask for a higher quota in Service Quotas",
-            retryable=True,
-        )
+        return _quota(text, said)
     if code in _RETRYABLE or status >= 500 or status == 429:
         return RunnerError(text, retryable=True)
+    if "in status" in said or "Unable to transition" in said:
+        return Ended(text)
     return SubmitRejected(text, hint=_hint_for(said))
-
-
-def invalid(what: str, said: str) -> SubmitRejected:
-    """A request that the API's own model refuses."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    report = "; ".join(line for line in lines if not line.startswith("Parameter validation failed"))
-    return SubmitRejected(
-        f"cannot {what}: {report}",
-        hint="the keys of resource_args.sagemaker are those of CreateTrainingJob, with their types",
-    )
 
 
 def unreachable(what: str, said: str) -> RunnerError:
@@ -113,14 +102,33 @@ def unreachable(what: str, said: str) -> RunnerError:
     return RunnerError(f"cannot {what}: {said}", hint="is AWS reachable from here?", retryable=True)
 
 
+def _discreet(said: str, secrets: Sequence[str]) -> str:
+    said = _VARIABLES.sub(f"Value {MASK} at 'environment", said)
+    for secret in secrets:
+        if secret:
+            said = said.replace(secret, MASK)
+    return " ".join(said.split())
+
+
 def _denied(text: str, said: str) -> RunnerError:
     found = _ACTION.search(said)
     action = found["action"] if found else ""
+    if action in _OF_THE_QUEUE:
+        return SubmitRejected(text, hint=_OF_THE_QUEUE[action])
     on = f" on {found['on']}" if found and found["on"] else ""
-    hint = _HINTS.get(
-        action, f"allow the agent {action}{on}" if action else "the agent's role lacks a permission"
+    return RightMissing(
+        text, hint=f"allow the agent {action}{on}" if action else "the agent's role lacks a permission"
     )
-    return SubmitRejected(text, hint=hint)
+
+
+def _quota(text: str, said: str) -> RunnerError:
+    """A quota frees itself as other jobs end, but for one that the job alone is too large for."""
+    found = _QUOTA.search(said)
+    if found and int(found["delta"]) > int(found["limit"]):
+        hint = "ask for a higher quota in Service Quotas, or use another instance type"
+        return SubmitRejected(text, hint=hint)
+    hint = "wait for other jobs to end, or ask for a higher quota in Service Quotas"
+    return RunnerError(text, hint=hint, retryable=True)
 
 
 def _hint_for(said: str) -> str:

@@ -1,30 +1,24 @@
 """A run request as the request of CreateTrainingJob: the queue's own, with what makes it this run.
 
-Everything that the service's API knows passes through unchanged; names, types and lengths are checked against
-the API's own model by the service's client before a byte is sent. Here stands what the model does not say:
-which parts a job cannot do without, and where the image, the command and the variables go.
+Everything that the service's API knows passes through unchanged. Here stands where the image, the command and
+the variables go; what no job can do without is in `spec.sagemaker`, which is asked before anything is built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from launch_agent.errors import SubmitRejected
 from launch_agent.runners import env
 from launch_agent.runners.sagemaker import tags
+from launch_agent.spec import cloud, sagemaker
 from launch_agent.spec.model import RunRequest
+from launch_agent.spec.problem import Problem
 
-PLACE = "resource_args.sagemaker"
-# Without these the service refuses a job, or runs it nowhere (documentation of CreateTrainingJob).
-REQUIRED = ("RoleArn", "ResourceConfig", "StoppingCondition", "OutputDataConfig")
-# `TrainingEnvironmentValue`, `TrainingEnvironmentMap` and `TrainingContainerArgument` of the API's model.
-ENV_LIMIT = 512
-_MOST_VARIABLES = 100
-_LONGEST_ARGUMENT = 256
-_MOST_TAGS = 50
 KEY = "WANDB_API_KEY"
 KEY_ADDRESS = "WANDB_API_KEY_SECRET_ARN"
+# The API has no working directory. The words behind the script are $0 and "$@", so that nothing is quoted.
+_IN_FOLDER = ("sh", "-c", 'cd "$0" && exec "$@"')
 
 
 def compose(request: RunRequest, *, key_secret: str = "") -> dict[str, Any]:
@@ -34,90 +28,71 @@ def compose(request: RunRequest, *, key_secret: str = "") -> dict[str, Any]:
     Raises SubmitRejected naming everything that is missing or too long, with its path.
     """
     given = {key: value for key, value in request.resource_args.items() if key != "builder"}
-    problems = [f"{PLACE}.{key} is missing" for key in REQUIRED if not given.get(key)]
-    if "ResourceConfig" in given and isinstance(given["ResourceConfig"], Mapping):
-        problems += _resource_problems(given["ResourceConfig"])
-    algorithm = _algorithm(request, given.get("AlgorithmSpecification"), problems)
-    environment = _environment(request, given.get("Environment"), key_secret, problems)
-    theirs = _their_tags(given.get("Tags"), problems)
-    if problems:
-        raise SubmitRejected(
-            f"the queue's configuration makes no training job: {'; '.join(problems)}",
-            hint="the keys are those of CreateTrainingJob in the SageMaker API reference",
-        )
+    found = sagemaker.problems(given)
+    cloud.refuse(sagemaker.RESOURCE, found)
+    algorithm = _algorithm(request, given.get("AlgorithmSpecification") or {}, found)
+    environment = _environment(request, given.get("Environment") or {}, key_secret, found)
+    cloud.refuse(sagemaker.RESOURCE, found)
     return {
         **given,
         "TrainingJobName": tags.job_name(request.identity),
         "AlgorithmSpecification": algorithm,
         "Environment": environment,
-        "Tags": [*theirs, *tags.to_tags(request.identity)],
+        "Tags": [*(given.get("Tags") or ()), *tags.to_tags(request.identity)],
     }
 
 
-def _resource_problems(config: Mapping[str, Any]) -> list[str]:
-    if config.get("InstanceGroups") or config.get("TrainingPlanArn"):
-        return []
-    needed = ("InstanceType", "InstanceCount", "VolumeSizeInGB")
-    return [f"{PLACE}.ResourceConfig.{key} is missing" for key in needed if not config.get(key)]
+def secrets(request: RunRequest) -> list[str]:
+    """The texts in a request that nobody may read in a message, as a whole and in their quoted forms."""
+    return [secret.reveal() for secret in request.secret_env.values() if secret]
 
 
-def _algorithm(request: RunRequest, given: Any, problems: list[str]) -> dict[str, Any]:
+def _algorithm(request: RunRequest, given: Mapping[str, Any], found: list[Problem]) -> dict[str, Any]:
     """The job's image and command. An image that the queue names stays, as does an algorithm's name."""
-    if given is not None and not isinstance(given, Mapping):
-        problems.append(f"{PLACE}.AlgorithmSpecification is no mapping")
-        return {}
-    algorithm = {"TrainingInputMode": "File", **(given or {})}
+    place = "AlgorithmSpecification"
+    algorithm = {"TrainingInputMode": "File", **given}
     if not algorithm.get("TrainingImage") and not algorithm.get("AlgorithmName"):
         algorithm["TrainingImage"] = request.image
         if not request.image:
-            problems.append(
-                f"{PLACE}.AlgorithmSpecification.TrainingImage is missing, and the job brings no image"
+            found.append(
+                Problem(place=f"{place}.TrainingImage", why="is missing, and the job brings no image")
             )
+    found += sagemaker.image(algorithm, f"{place}.TrainingImage")
     if request.entry_point:
         algorithm["ContainerEntrypoint"] = list(request.entry_point)
     if request.args:
         algorithm["ContainerArguments"] = list(request.args)
+    if request.working_dir:
+        words = algorithm.get("ContainerEntrypoint")
+        if words:
+            algorithm["ContainerEntrypoint"] = [*_IN_FOLDER, request.working_dir, *words]
+        else:
+            why = "is missing, and a working directory needs one: SageMaker has none of its own"
+            found.append(Problem(place=f"{place}.ContainerEntrypoint", why=why))
     for key in ("ContainerEntrypoint", "ContainerArguments"):
-        for number, text in enumerate(algorithm.get(key) or ()):
-            if len(str(text)) > _LONGEST_ARGUMENT:
-                problems.append(
-                    f"{PLACE}.AlgorithmSpecification.{key}[{number}] has {len(str(text))} characters, "
-                    f"{_LONGEST_ARGUMENT} at most"
-                )
+        found += sagemaker.words(f"{place}.{key}", algorithm.get(key))
     return algorithm
 
 
-def _environment(request: RunRequest, given: Any, key_secret: str, problems: list[str]) -> dict[str, str]:
+def _environment(
+    request: RunRequest, given: Mapping[str, Any], key_secret: str, found: list[Problem]
+) -> dict[str, str]:
     try:
-        theirs = env.pairs(given or {})
+        merged = env.merged(request, env.pairs(given))
     except ValueError:
-        problems.append(f"{PLACE}.Environment is no mapping of names to texts")
+        found.append(Problem(place="Environment", why="is no mapping of names to texts"))
         return {}
-    merged = env.merged(request, theirs)
     if key_secret and KEY in request.secret_env:
         merged.pop(KEY, None)
         merged[KEY_ADDRESS] = key_secret
     for name, value in merged.items():
-        if len(value) > ENV_LIMIT:
-            problems.append(f"{PLACE}.Environment.{name} has {len(value)} characters, {ENV_LIMIT} at most")
-    if len(merged) > _MOST_VARIABLES:
-        problems.append(
-            f"{PLACE}.Environment and the run's own variables are {len(merged)}, {_MOST_VARIABLES} at most "
-            "(a large run config takes one for each 512 characters)"
+        if len(value) > sagemaker.LONGEST_VALUE:
+            why = f"has {len(value)} characters, {sagemaker.LONGEST_VALUE} at most"
+            found.append(Problem(place=f"Environment.{name}", why=why))
+    if len(merged) > sagemaker.MOST_VARIABLES:
+        why = (
+            f"and the run's own variables are {len(merged)}, {sagemaker.MOST_VARIABLES} at most (a large run "
+            f"config takes one for each {sagemaker.LONGEST_VALUE} characters)"
         )
+        found.append(Problem(place="Environment", why=why))
     return merged
-
-
-def _their_tags(given: Any, problems: list[str]) -> Sequence[Mapping[str, str]]:
-    given = given or []
-    if not isinstance(given, list | tuple) or not all(
-        isinstance(tag, Mapping) and "Key" in tag for tag in given
-    ):
-        problems.append(f"{PLACE}.Tags is no list of {{Key, Value}}")
-        return []
-    kept = [tag for tag in given if not str(tag["Key"]).startswith("launch-agent/")]
-    if len(kept) < len(given):
-        problems.append(f"{PLACE}.Tags has keys that begin with launch-agent/, which are the agent's own")
-    if len(kept) > _MOST_TAGS - 10:
-        problems.append(f"{PLACE}.Tags has {len(kept)}, {_MOST_TAGS - 10} at most beside the agent's own")
-    return kept

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-from botocore.validate import ParamValidator
 
-from launch_agent.errors import LaunchError
-from launch_agent.runners.sagemaker import refusals
+from launch_agent.errors import CloudError, RunnerError
+from launch_agent.runners.sagemaker import refusals, shapes
+from launch_agent.spec.problem import Problem
 
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
 # The SDK tries again where it is throttled, with back-off; what is throttled still is retried by callers.
 _TRIES = 4
 _FRESH_SECONDS = 900.0
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+# One for each thread that may submit or follow at the same time.
+_CONNECTIONS = 32
 
 
 class Service:
@@ -45,30 +46,38 @@ class Service:
         self._clients: dict[str, Any] = {}
         self._made = float("-inf")
 
-    def call(self, what: str, operation: str, *, service: str = "sagemaker", **parameters: Any) -> Any:
-        """One request. `what` says in words what is being done. Raises RunnerError and its kinds; AWS's own
-        word for an error is the `code` that `refusals.code_of` tells."""
+    def call(
+        self,
+        what: str,
+        operation: str,
+        *,
+        service: str = "sagemaker",
+        secrets: Sequence[str] = (),
+        **parameters: Any,
+    ) -> Any:
+        """One request. `what` says in words what is being done; `secrets` are texts in it that no error may
+        show, not even as the one that caused it. Raises RunnerError and its kinds."""
         for fresh in (False, True):
             try:
                 client = self._client(service, fresh=fresh)
                 return getattr(client, operation)(**parameters)
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
-                if code in _EXPIRED and not fresh:
+                if code in refusals.EXPIRED and not fresh:
                     continue
-                raise refusals.refused(what, error.response) from error
-            except ParamValidationError as error:
-                raise refusals.invalid(what, str(error)) from error
+                raise refusals.refused(what, error.response, secrets) from (None if secrets else error)
+            except ParamValidationError:
+                # Its message prints values; `check` has said before what is wrong.
+                text = f"cannot {what}: the request does not fit the API's model"
+                raise RunnerError(text) from None
             except BotoCoreError as error:
                 raise refusals.unreachable(what, str(error)) from error
         raise AssertionError("the second try returns or raises")
 
-    def check(self, operation: str, parameters: Mapping[str, Any]) -> None:
-        """Compare a request with the API's own model, without sending it. Raises SubmitRejected."""
+    def problems(self, operation: str, parameters: Mapping[str, Any]) -> list[Problem]:
+        """What the API's own model says against a request, which is not sent."""
         model = self._client("sagemaker").meta.service_model.operation_model(operation)
-        report = ParamValidator().validate(dict(parameters), model.input_shape)
-        if report.has_errors():
-            raise refusals.invalid("check the training job", report.generate_report())
+        return list(shapes.problems(model.input_shape, parameters))
 
     def close(self) -> None:
         with self._lock:
@@ -92,6 +101,7 @@ class Service:
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": _TRIES},
+            max_pool_connections=_CONNECTIONS,
             user_agent_extra="launch-agent",
         )
         try:
@@ -101,7 +111,12 @@ class Service:
                 endpoint_url=self._endpoints.get(service),
                 config=config,
             )
+        except CloudError as error:
+            # Credentials are the agent's matter and may come back; no job is to fail for them.
+            raise RunnerError(
+                f"cannot use {service}: {error.message}", hint=error.hint, retryable=True
+            ) from error
         except BotoCoreError as error:
             raise refusals.unreachable(f"use {service}", str(error)) from error
         except ValueError as error:
-            raise LaunchError(f"cannot use {service}: {error}") from error
+            raise RunnerError(f"cannot use {service}: {error}") from error

@@ -37,7 +37,9 @@ _OUT_OF_TIME: Mapping[str, tuple[str, str, str]] = {
         "on-demand instances",
     ),
 }
-_EXIT = re.compile(r"[Ee]xit [Cc]ode:? *\"?(\d{1,3})")
+# The reason of a job that somebody deleted.
+GONE = "JobDeleted"
+_EXIT = re.compile(r"[Ee]xit ?[Cc]ode:? *\"?(\d{1,3})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,7 @@ def gone() -> RunStatus:
     """A job that somebody deleted."""
     return RunStatus(
         state=RunState.FAILED,
-        reason="JobDeleted",
+        reason=GONE,
         message="the training job was deleted by someone else",
         hint="its end and its output are not known",
     )

@@ -1,20 +1,21 @@
 """What ties a training job to its queue item: its name and its tags.
 
-Tags hold letters, digits and a few marks, 256 of them; whatever else an identity has is written as `=` and
-two hex digits for each byte, so that names that people chose stay readable.
+Tags hold letters and digits of any language and a few marks, 256 of them; whatever else an identity has is
+written as `=` and two hex digits for each byte, so that names that people chose stay readable.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from launch_agent.errors import SubmitRejected
 from launch_agent.spec import identity as names
 from launch_agent.spec.model import RunIdentity
 
-# `TagValue` of the service's model, without `=`, which is our escape, and without letters beyond ASCII.
-_FREE = re.compile(r"[A-Za-z0-9_.:/+\-@ ]")
+# `TagValue` of the service's model beside letters and digits, without `=`, which is our escape.
+_MARKS = frozenset("_.:/+-@ ")
 _ESCAPED = re.compile(r"(?:=[0-9a-f]{2})+")
 _LONGEST_VALUE = 256
 _LONGEST_NAME = 63
@@ -56,8 +57,12 @@ def are_reported(tags: Sequence[Mapping[str, str]]) -> bool:
 
 def _escape(text: str) -> str:
     return "".join(
-        char if _FREE.fullmatch(char) else "".join(f"={byte:02x}" for byte in char.encode()) for char in text
+        char if char in _MARKS or unicodedata.category(char)[0] in "LN" else _bytes(char) for char in text
     )
+
+
+def _bytes(char: str) -> str:
+    return "".join(f"={byte:02x}" for byte in char.encode(errors="replace"))
 
 
 def _unescape(text: str) -> str:

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from launch_agent.errors import SubmitRejected
+from launch_agent.spec.problem import Problem
 
 ROOT = "resource_args.kubernetes"
 SERVICES = "additional_services"
 # A message is stored by the backend and shown on a page.
 _MOST_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """`place` is a path below the manifest, `why` the rest of a sentence that begins with it."""
-
-    place: str
-    why: str
-    hint: str = ""
 
 
 class Problems:

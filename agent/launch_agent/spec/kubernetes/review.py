@@ -8,8 +8,9 @@ from typing import Any
 
 from launch_agent.spec.kubernetes import defaults, legal
 from launch_agent.spec.kubernetes.kinds import ENDLESS, KINDS
-from launch_agent.spec.kubernetes.problems import Problem, Problems
+from launch_agent.spec.kubernetes.problems import Problems
 from launch_agent.spec.kubernetes.templates import PodTemplate, mentions
+from launch_agent.spec.problem import Problem
 
 # Keys of a queue's configuration that are not the object's. The server sets a status, never its author.
 NOT_THE_OBJECTS = ("namespace", "context", "builder", "status")

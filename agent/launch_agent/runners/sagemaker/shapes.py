@@ -1,0 +1,82 @@
+"""Compares a request with the API's own model, and says what is wrong without a word of its values.
+
+The SDK has such a check, whose messages print the values that it refuses; in a training job's request those
+may be keys. As the SDK, this one leaves lists of known words and the lengths of texts to the service: they
+grow with each of its releases.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from launch_agent.spec.problem import Problem
+
+_SCALARS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "string": ("a text", lambda value: isinstance(value, str)),
+    "boolean": ("true or false", lambda value: isinstance(value, bool)),
+    "integer": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "long": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "float": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    "double": ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    # Never in what a queue can hold.
+    "timestamp": ("a time", lambda value: not isinstance(value, Mapping | list)),
+    "blob": ("bytes", lambda value: isinstance(value, str | bytes)),
+}
+
+
+def problems(shape: Any, value: Any, place: str = "") -> Iterator[Problem]:
+    """`shape` is one of botocore's model."""
+    kind = shape.type_name
+    if kind == "structure":
+        yield from _structure(shape, value, place)
+    elif kind == "list":
+        if not isinstance(value, list | tuple):
+            yield Problem(place=place, why="is no list")
+            return
+        yield from _least(shape, len(value), place)
+        for number, item in enumerate(value):
+            yield from problems(shape.member, item, f"{place}[{number}]")
+    elif kind == "map":
+        if not isinstance(value, Mapping):
+            yield Problem(place=place, why="is no mapping")
+            return
+        for key, item in value.items():
+            yield from problems(shape.key, key, _join(place, str(key)))
+            yield from problems(shape.value, item, _join(place, str(key)))
+    else:
+        wanted, fits = _SCALARS[kind]
+        if not fits(value):
+            yield Problem(place=place, why=f"is not {wanted}")
+        elif kind == "string":
+            yield from _least(shape, len(value), place)
+        elif kind in ("integer", "long", "float", "double"):
+            least = shape.metadata.get("min")
+            if least is not None and value < least:
+                yield Problem(place=place, why=f"is less than {least}")
+
+
+def _structure(shape: Any, value: Any, place: str) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield Problem(place=place, why="is no mapping")
+        return
+    for key in shape.required_members:
+        if value.get(key) is None:
+            yield Problem(place=_join(place, key), why="is missing")
+    for key, item in value.items():
+        if key not in shape.members:
+            near = difflib.get_close_matches(str(key), list(shape.members), n=1)
+            hint = f"did you mean {near[0]}?" if near else ""
+            yield Problem(place=_join(place, str(key)), why="is no key of the API", hint=hint)
+        elif item is not None:
+            yield from problems(shape.members[key], item, _join(place, str(key)))
+
+
+def _least(shape: Any, size: int, place: str) -> Iterator[Problem]:
+    if size < shape.metadata.get("min", 0):
+        yield Problem(place=place, why="is empty" if not size else "is too short")
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key
