@@ -13,6 +13,7 @@ import io
 import tarfile
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,14 +26,13 @@ from launch_agent.builders.buildkit.job import BuildkitJobBuilder
 from launch_agent.builders.buildkit.settings import Settings
 from launch_agent.builders.jobs.follow import End
 from launch_agent.builders.jobs.manifest import BUILD_OF
-from launch_agent.clients.oci.client import RegistryClient
 from launch_agent.clients.oci.dockerconfig import DockerConfig
-from launch_agent.clients.oci.repository import Repository
 from launch_agent.errors import BuildError
 from launch_agent.images.rootfs import image_from_host
 from launch_agent.registries.generic import GenericRegistry
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
+from launch_agent.spec.model import Credentials
 from launch_agent.spec.secret import Secret
 from launch_agent.stores.pvc import ClaimStore
 from tests.fakes import node_images
@@ -40,6 +40,7 @@ from tests.fakes.build_account import connector
 from tests.fakes.control_plane import Cluster
 from tests.fakes.eventually import eventually
 from tests.fakes.real_node import Node
+from tests.fakes.registry import PASSWORD, USER, registry
 from tests.fixtures.cluster import await_account
 from tools import buildkit_tools, go_tools
 
@@ -60,7 +61,21 @@ until buildctl --addr=unix:///tmp/s debug workers >/dev/null 2>&1; do
 done
 buildctl --addr=unix:///tmp/s "$@"
 """
-_PROGRAMS = ("sh", "sleep", "echo", "cat", "env", "id", "grep", "tar", "gzip", "mkdir", "mount", "umount")
+_PROGRAMS = (
+    "sh",
+    "sleep",
+    "echo",
+    "cat",
+    "env",
+    "id",
+    "grep",
+    "tar",
+    "gzip",
+    "mkdir",
+    "chmod",
+    "mount",
+    "umount",
+)
 _PRIVILEGED = {
     "privileged": True,
     "runAsUser": 0,
@@ -91,7 +106,7 @@ def image(node: Node) -> str:
     for program in programs:
         if not program.exists():
             pytest.skip(f"{program.name} is not built (`make tools`)")
-    name = "test.invalid/buildkit:1"
+    name = "test.invalid/buildkit:3"
     if name in node.ctr("images", "list", "--quiet").split():
         return name
     with tempfile.TemporaryDirectory() as scratch:
@@ -128,13 +143,14 @@ class Bench:
         self._connect = connector(cluster.kube, namespace, folder)
         self.made: list[BuildkitJobBuilder] = []
 
-    def builder(self, registry: str, store: ClaimStore, image: str, **settings: Any) -> BuildkitJobBuilder:
+    def builder(
+        self, registry: str | GenericRegistry, store: ClaimStore, image: str, **settings: Any
+    ) -> BuildkitJobBuilder:
         container = {"securityContext": _PRIVILEGED, "env": [_FLAGS]}
         overlay = {"spec": {"template": {"spec": {"containers": [container]}}}}
-        config = DockerConfig({"HOME": str(self.folder)})
-        parts = Parts(
-            agent="me", registry=GenericRegistry(f"{registry}/jobs", config, plain=True), store=store
-        )
+        if isinstance(registry, str):
+            registry = GenericRegistry(f"{registry}/jobs", DockerConfig({}), plain=True)
+        parts = Parts(agent="me", registry=registry, store=store)
         told = {"image": image, "overlay": overlay, "is_plain": True, "timeout": 120.0, **settings}
         made = BuildkitJobBuilder(self._connect, parts, Settings(**told))
         self.made.append(made)
@@ -178,13 +194,29 @@ def context(files: Mapping[str, str | Path], **fields: Any) -> BuildContext:
     )
 
 
+class Lent(GenericRegistry):
+    """A registry whose credentials end, as a cloud's do."""
+
+    def credentials(self) -> Credentials:
+        return Credentials(
+            host=self.host, username=USER, password=Secret(PASSWORD), expires=time.time() + 3600
+        )
+
+
+@pytest.fixture
+def private_registry_of_pods(node: Node, tmp_path: Path) -> Iterator[str]:
+    with registry(tmp_path / "registry", host=node.outside, private=True) as address:
+        yield address
+
+
 def test_a_job_builds_pushes_and_leaves_nothing(
-    bench: Bench, store: LinkStore, image: str, node_registry: str, tmp_path: Path
+    bench: Bench, store: LinkStore, image: str, private_registry_of_pods: str, tmp_path: Path
 ) -> None:
     root = image_from_host(tmp_path / "root.tar", ("sh", "cat", "echo"))
     netrc = tmp_path / "netrc"
     netrc.write_text("machine index password hush\n")
-    builder = bench.builder(node_registry, store, image, secrets={"netrc": str(netrc)})
+    lent = Lent(f"{private_registry_of_pods}/jobs", DockerConfig({}), plain=True)
+    builder = bench.builder(lent, store, image, secrets={"netrc": str(netrc)})
     builder.verify()
     step = "RUN --mount=type=secret,id=netrc,target=/netrc cat /netrc > /copy; echo hello $WHO"
     made = context(
@@ -197,10 +229,9 @@ def test_a_job_builds_pushes_and_leaves_nothing(
     lines: list[str] = []
     found = builder.build(made, ref, log=lines.append, stop=threading.Event())
     assert found.digest == builder.find(ref).digest  # type: ignore[union-attr]
-    place = Repository(RegistryClient(found.host, plain=True), found.path)
-    assert place.config(place.manifest(found.digest))["config"]["Labels"] == {"a": "b"}
+    assert lent.contents.config(lent.contents.manifest(found.digest))["config"]["Labels"] == {"a": "b"}
     assert any("hello a b,c" in line for line in lines)
-    assert "hush" not in "\n".join(lines)
+    assert not {"hush", PASSWORD} & set(" ".join(lines).split())
     eventually(lambda: not bench.left(), within=60, every=0.2, what="Job and Secrets are gone")
     assert not list((tmp_path / "contexts").iterdir())
     assert store.ends == [120 + 3600]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.there = True
+        self.login = LOGIN
 
     def verify(self) -> None: ...
 
@@ -52,10 +54,10 @@ class Shelf:
         return DIGEST if self.there else ""
 
     def credentials(self) -> Credentials | None:
-        return LOGIN
+        return self.login
 
     def build_pod(self) -> PodPatch:
-        return pod.with_credentials("registry.example.com", LOGIN)
+        return pod.with_credentials("registry.example.com", self.login)
 
 
 class Folder(ClaimStore):
@@ -158,6 +160,28 @@ def test_while_it_runs_its_secret_is_the_jobs_and_its_context_is_there(bench: Be
         assert "hush" not in str(job)
         (archive,) = bench.mount.iterdir()
         assert archive.name.startswith(f"launch-context-{'ab' * 20}-")
+        stop.set()
+        with pytest.raises(BuildError, match="stopped"):
+            going.result(60)
+    bench.await_nothing()
+
+
+def test_credentials_that_change_reach_a_build_under_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud's token may have minutes left when a build begins."""
+    monkeypatch.setattr("launch_agent.builders.jobs.builder._RENEW_SECONDS", 0.1)
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(build, bench.builder(PodEnd.NEVER), stop)
+        (before,) = eventually(bench.secrets, within=60)
+        bench.shelf.login = replace(LOGIN, password=Secret("newer"))
+
+        def renewed() -> bool:
+            (now,) = bench.secrets()
+            return bool(now["data"] != before["data"] and now["metadata"]["ownerReferences"])
+
+        eventually(renewed, within=60, every=0.2)
         stop.set()
         with pytest.raises(BuildError, match="stopped"):
             going.result(60)

@@ -81,12 +81,7 @@ class Folder:
     def _tell(self, credentials: Credentials | None) -> None:
         self._told = credentials
         if credentials is not None:
-            answer = {
-                "ServerURL": self._host,
-                "Username": credentials.username,
-                "Secret": credentials.password.reveal(),
-            }
-            self._write("credentials.json", json.dumps(answer))
+            self._write("credentials.json", dockerconfig.helper_answer(credentials).reveal())
 
     def _write(self, name: str, text: str, mode: int = 0o600) -> None:
         """Whole or not at all: a helper may be reading."""

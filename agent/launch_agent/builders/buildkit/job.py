@@ -7,14 +7,13 @@ from pathlib import Path
 
 from launch_agent.builders import Parts
 from launch_agent.builders.buildkit import faults
-from launch_agent.builders.buildkit.manifest import CONTAINER, DOCKER, OVERLAY_KEY, compose
+from launch_agent.builders.buildkit.manifest import CONTAINER, OVERLAY_KEY, compose, opening
 from launch_agent.builders.buildkit.settings import Settings
 from launch_agent.builders.jobs.builder import JobBuilder
 from launch_agent.builders.jobs.follow import End, ended_by_the_cluster
 from launch_agent.builders.jobs.manifest import Build
 from launch_agent.clients.kube.api import KubeApi
 from launch_agent.errors import BuildError, LaunchError
-from launch_agent.registries import pod
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.podpatch import PodPatch
@@ -41,7 +40,7 @@ class BuildkitJobBuilder(JobBuilder):
         link = self._store.link(key, self._settings.timeout + _WAIT_SECONDS)
         patch = PodPatch() if link else self._store.build_pod()
         if not self._settings.push_secret:
-            patch += pod.with_credentials(ref.host, self._registry.credentials(), DOCKER)
+            patch += opening(ref.host, self._registry.credentials())
         return compose(
             context,
             ref,

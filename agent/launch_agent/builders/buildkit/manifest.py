@@ -8,6 +8,7 @@ view, so they could read them. The context comes from an address that is signed 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,11 @@ from launch_agent.builders.buildkit import solve
 from launch_agent.builders.buildkit.settings import Settings
 from launch_agent.builders.jobs.manifest import Build, Frame, assemble, passed_on, pushing_with, reference
 from launch_agent.builders.jobs.overlay import Overlay
+from launch_agent.clients.oci import dockerconfig
+from launch_agent.registries import pod
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
+from launch_agent.spec.model import Credentials
 from launch_agent.spec.podpatch import BuildSecret, PodPatch
 from launch_agent.spec.secret import Secret
 
@@ -30,11 +34,18 @@ _FOLDER, _METADATA = "/tmp/context", "/tmp/metadata.json"  # noqa: S108 - of the
 _USER, _STATE = 1000, "/home/user/.local/share/buildkit"
 _LINK, _ARCHIVE = "CONTEXT_LINK", "CONTEXT_ARCHIVE"
 _TAR = "tar://"
+# A token that ends is told by a helper, which reads what the agent renews.
+_HELPER, _HELPERS, _ANSWER = "launch-agent", "/tmp/bin", "credentials.json"  # noqa: S108 - of the pod
 # The digest comes back as the container's last words, which the Kubernetes API hands on.
 _SCRIPT = f"""\
 set -eu
 if [ -n "${{{_ARCHIVE}:-}}" ]; then mkdir -p {_FOLDER}; tar -xzf "${_ARCHIVE}" -C {_FOLDER}; fi
 if [ -n "${{{_LINK}:-}}" ]; then set -- "$@" "--opt=context=${_LINK}"; unset {_LINK}; fi
+if [ -e {DOCKER}/{_ANSWER} ]; then
+  mkdir -p {_HELPERS}; PATH={_HELPERS}:$PATH
+  printf '#!/bin/sh\\ncat > /dev/null\\ncat {DOCKER}/{_ANSWER}\\n' > {_HELPERS}/docker-credential-{_HELPER}
+  chmod +x {_HELPERS}/docker-credential-{_HELPER}
+fi
 buildctl-daemonless.sh build "$@"
 grep -o '"{solve.DIGEST}": *"[^"]*"' {_METADATA} > /dev/termination-log
 """
@@ -81,6 +92,23 @@ def compose(
     frame = Frame(agent=agent, namespace=namespace, prefix=settings.prefix, timeout=settings.timeout)
     overlay = Overlay(place=OVERLAY_KEY, container=CONTAINER, value=settings.overlay, repeated=_REPEATED)
     return assemble(ref, frame, container, whole + patch, overlay)
+
+
+def opening(host: str, credentials: Credentials | None) -> PodPatch:
+    """What lets the build push with the agent's own credentials."""
+    if credentials is None or credentials.expires is None:
+        return pod.with_credentials(host, credentials, DOCKER)
+    helpers = {dockerconfig.keys_of(host)[0]: _HELPER}
+    files = {
+        "config.json": Secret(json.dumps({"credHelpers": helpers})),
+        _ANSWER: dockerconfig.helper_answer(credentials),
+    }
+    return PodPatch(
+        env=[{"name": "DOCKER_CONFIG", "value": DOCKER}],
+        volumes=[{"name": "docker-config", "secret": {"secretName": "{docker-config}"}}],
+        mounts=[{"name": "docker-config", "mountPath": DOCKER, "readOnly": True}],
+        secrets=[BuildSecret(name="docker-config", files=files)],
+    )
 
 
 def _context(uri: str, link: Secret) -> PodPatch:

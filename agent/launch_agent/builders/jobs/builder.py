@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 import threading
+import time
 import uuid
 import zlib
 from abc import ABC, abstractmethod
@@ -36,6 +37,9 @@ from launch_agent.stores import ContextStore
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 2.0
+# The registry's credentials are good for five minutes at least, and a kubelet brings a Secret's new content
+# within two.
+_RENEW_SECONDS = 60.0
 _MANAGER = "launch-agent"
 # Contexts of builds that are long over: no build lasts that long.
 _OLD_SECONDS = 24 * 3600.0
@@ -106,11 +110,19 @@ class JobBuilder(ABC):
         try:
             with _asking(f"build {ref}"):
                 uri = self._upload(context, key)
+                lent = self._registry.credentials()
                 build = self.compose(context, ref, uri, key, self.api().namespace)
                 job = self._make(build, ref)
+
+                def renew() -> None:
+                    nonlocal lent
+                    if (fresh := self._registry.credentials()) != lent:
+                        self._make_secrets(self.compose(context, ref, uri, key, self.api().namespace), job)
+                        lent = fresh
+
                 try:
                     self._make_secrets(build, job)
-                    end = self._follow(build.name, job, attempt, stop)
+                    end = self._follow(build.name, job, attempt, stop, renew)
                 finally:
                     self._remove(build.name, job)
                 return self._result(ref, end, attempt.tail)
@@ -144,11 +156,15 @@ class JobBuilder(ABC):
                 self._api = self._connect()
             return self._api
 
-    def _upload(self, context: BuildContext, key: str) -> str:
+    def packed(self, context: BuildContext) -> Iterable[bytes]:
+        """The context as a tar archive, piece by piece."""
         if context.pack is None:
             raise BuildError("the build context cannot be packed")
+        return context.pack()
+
+    def _upload(self, context: BuildContext, key: str) -> str:
         with tempfile.NamedTemporaryFile(prefix="launch-agent-context-", suffix=".tar.gz") as archive:
-            for piece in _gzipped(context.pack()):
+            for piece in _gzipped(self.packed(context)):
                 archive.write(piece)
             archive.flush()
             return self._store.put(Path(archive.name), key)
@@ -185,9 +201,15 @@ class JobBuilder(ABC):
             api.apply(api.resource("v1", "Secret"), api.namespace, owned, manager=_MANAGER)
 
     def _follow(
-        self, name: str, job: Mapping[str, Any], attempt: Attempt, stop: threading.Event
+        self,
+        name: str,
+        job: Mapping[str, Any],
+        attempt: Attempt,
+        stop: threading.Event,
+        renew: Callable[[], None],
     ) -> End | None:
-        """The build's end; None where the Job is gone. A cluster that is away for a while is waited for."""
+        """The build's end; None where the Job is gone. A cluster that is away for a while is waited for.
+        `renew` is called each minute, for what a mounted Secret holds."""
         api = self.api()
         follower = Follower(
             api,
@@ -199,7 +221,11 @@ class JobBuilder(ABC):
             image_key=self.image_key,
         )
         jobs = api.resource("batch/v1", "Job")
+        due = time.monotonic() + _RENEW_SECONDS
         while not stop.wait(_LOOK_SECONDS):
+            if time.monotonic() > due:
+                due = time.monotonic() + _RENEW_SECONDS
+                _tolerated(renew)
             try:
                 if (end := follower.look()) is not None:
                     return end
@@ -259,6 +285,14 @@ _RIGHTS: Mapping[str, Iterable[str]] = {
     "/pods:log": ("get",),
     "/secrets": ("create", "patch"),
 }
+
+
+def _tolerated(renew: Callable[[], None]) -> None:
+    """A cloud that is away for a moment ends no build: the credentials at hand may still do."""
+    try:
+        renew()
+    except LaunchError as error:
+        _log.warning("the credentials of a build cannot be renewed: %s", error)
 
 
 def _failed(job: Mapping[str, Any]) -> End | None:

@@ -139,6 +139,16 @@ def for_build(host: str, credentials: Credentials) -> Secret:
     return Secret(json.dumps({"auths": {keys_of(host)[0]: _entry(credentials)}}))
 
 
+def helper_answer(credentials: Credentials) -> Secret:
+    """What a credential helper says when it is asked for them."""
+    answer = {
+        "ServerURL": credentials.host,
+        "Username": credentials.username,
+        "Secret": credentials.password.reveal(),
+    }
+    return Secret(json.dumps(answer))
+
+
 def document_with(
     environment: Mapping[str, str], host: str, credentials: Credentials | None, *, helper: str = ""
 ) -> Secret:
