@@ -25,6 +25,7 @@ _FOLDERS = ("usr/local/bin/", "usr/bin/", "bin/", "usr/local/sbin/", "usr/sbin/"
 _MUSL = re.compile(r"(?:usr/)?lib/ld-musl-[^/]+\.so\.1")
 _PYTHON = re.compile(r"(?:usr/|usr/local/|opt/[^/]+/)?bin/python(?P<version>3\.\d{1,2})")
 _LINKED = re.compile(r"/\S*/python(?P<version>3\.\d{1,2})")
+_ACCOUNTS = "etc/passwd"
 _OF_ALPINE = re.compile(r"alpine-minirootfs|\bapk add\b")
 
 
@@ -59,7 +60,7 @@ def listing(base: Base, origin: Origin, *, cache: Path | None = None) -> Mapping
     """The paths of the base's programs, without a `/` before them, with the targets of links."""
     found: dict[str, str] = {}
     for layer in base.layers:
-        added, removed = _layer(origin, layer, cache)
+        added, removed, _ = _layer(origin, layer, cache)
         for path in removed:
             folder, _, name = path.rpartition("/")
             gone = folder if name == ".wh..wh..opq" else f"{folder}/{name.removeprefix(contents.WHITEOUT)}"
@@ -67,6 +68,12 @@ def listing(base: Base, origin: Origin, *, cache: Path | None = None) -> Mapping
                 del found[each]
         found.update(added)
     return found
+
+
+def accounts(base: Base, origin: Origin, *, cache: Path | None = None) -> str:
+    """The text of the base's /etc/passwd; empty where it has none."""
+    texts = [_layer(origin, layer, cache)[2] for layer in base.layers]
+    return next((text for text in reversed(texts) if text), "")
 
 
 def _official(base: Base) -> dict[str, str]:
@@ -105,22 +112,23 @@ def _musl(base: Base) -> ImageError:
     )
 
 
-def _layer(origin: Origin, layer: Descriptor, cache: Path | None) -> tuple[dict[str, str], list[str]]:
-    """What a layer adds, with the targets of links, and what it removes."""
+def _layer(origin: Origin, layer: Descriptor, cache: Path | None) -> tuple[dict[str, str], list[str], str]:
+    """What a layer adds, with the targets of links, what it removes, and its /etc/passwd."""
     kept = cache / f"{hex_of(layer.digest)}.json" if cache else None
     if kept is not None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             told = json.loads(kept.read_text())
-            return dict(told["added"].items()), [str(each) for each in told["removed"]]
-    whole = contents.read(origin.read(layer), f"{layer.digest} of {origin.name}")
+            return dict(told["added"].items()), [str(each) for each in told["removed"]], str(told["accounts"])
+    whole = contents.read(origin.read(layer), f"{layer.digest} of {origin.name}", keep=(_ACCOUNTS,))
     added = {
         path: whole.links.get(path, "")
         for path in whole.paths
         if path.startswith(_FOLDERS) or _MUSL.fullmatch(path)
     }
+    accounts = whole.texts.get(_ACCOUNTS, b"").decode("utf-8", "replace")
     if kept is not None:
-        _keep(kept, json.dumps({"added": added, "removed": whole.removed}))
-    return added, list(whole.removed)
+        _keep(kept, json.dumps({"added": added, "removed": whole.removed, "accounts": accounts}))
+    return added, list(whole.removed), accounts
 
 
 def _keep(file: Path, text: str) -> None:
