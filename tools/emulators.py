@@ -1,5 +1,5 @@
 """Gets the emulators of Google Cloud Storage and Azure Blob Storage for the tests, once, into a cache, and
-BuildKit (see `buildkit_tools`).
+BuildKit and kaniko (see `buildkit_tools`, `kaniko_tools`).
 
 They stand apart from `go_tools`, whose folder is built anew when any of its programs changes. Each folder's
 name holds a hash of its lock; each appears by a rename, and is whole or not there. What cannot be had here is
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools import buildkit_tools, go_tools
+from tools import buildkit_tools, go_tools, kaniko_tools
 from tools.go_tools import CannotBuild, Tool
 
 GCS = Tool(
@@ -102,7 +102,7 @@ def main() -> int:
                 print(f"left out: {without}: cannot get {name}: {reason}", flush=True)
             else:
                 print(f"got {name} in {time.monotonic() - began:.0f} s", flush=True)
-    return buildkit_tools.main()
+    return buildkit_tools.main() or kaniko_tools.main()
 
 
 if __name__ == "__main__":

@@ -69,12 +69,13 @@ class Aws:
 
 
 @contextmanager
-def aws() -> Iterator[Aws]:
+def aws(host: str = "127.0.0.1") -> Iterator[Aws]:
+    """Servers of one process, at whatever address, have one state."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
     try:
-        yield Aws(f"http://127.0.0.1:{port}")
+        yield Aws(f"http://{host}:{port}")
     finally:
         server.stop()

@@ -17,7 +17,12 @@ from typing import Any
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def archive(layer: Path, name: str, into: Path, entrypoint: Sequence[str] = ()) -> Path:
+_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+
+
+def archive(
+    layer: Path, name: str, into: Path, entrypoint: Sequence[str] = (), *, env: Mapping[str, str] = _ENV
+) -> Path:
     """Write the archive of an image with one layer (a tar file), under a name with a tag."""
     data = layer.read_bytes()
     config = {
@@ -25,7 +30,7 @@ def archive(layer: Path, name: str, into: Path, entrypoint: Sequence[str] = ()) 
         "os": "linux",
         "config": {
             "Entrypoint": list(entrypoint),
-            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"],
+            "Env": [f"{name}={value}" for name, value in env.items()],
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(data).hexdigest()}"]},
     }

@@ -22,18 +22,18 @@ class NoStore(Exception):
 
 
 @contextmanager
-def gcs(folder: Path) -> Iterator[str]:
+def gcs(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
     """The URL of a server that takes any credentials."""
     program = emulators.gcs_server()
     if not program.exists():
         raise NoStore("fake-gcs-server is not there (`make go-tools`)")
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
+    port = _free_port(host)
+    url = f"http://{host}:{port}"
     command = [
-        str(program), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
-        "-external-url", url, "-public-host", f"127.0.0.1:{port}", "-log-level", "error",
+        str(program), "-scheme", "http", "-host", host, "-port", str(port), "-backend", "memory",
+        "-external-url", url, "-public-host", f"{host}:{port}", "-log-level", "error",
     ]  # fmt: skip
-    with _running(command, folder, port):
+    with _running(command, folder, port, host):
         yield url
 
 
@@ -53,27 +53,27 @@ def azurite(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[None]:
+def _running(command: Sequence[str], folder: Path, port: int, host: str = "127.0.0.1") -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        eventually(lambda: _listens(port), within=60, what=f"{command[0]} listens")
+        eventually(lambda: _listens(host, port), within=60, what=f"{command[0]} listens")
         yield
     finally:
         process.terminate()
         process.wait(timeout=20)
 
 
-def _listens(port: int) -> bool:
+def _listens(host: str, port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2):
+        with socket.create_connection((host, port), timeout=2):
             return True
     except OSError:
         return False
 
 
-def _free_port() -> int:
+def _free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -25,11 +25,11 @@ from launch_agent.builders import Parts
 from launch_agent.builders.attempt import Attempt
 from launch_agent.builders.jobs.follow import End, Follower
 from launch_agent.builders.jobs.manifest import BUILD_OF, IMAGE, Build
+from launch_agent.builders.pushing import Pushing
 from launch_agent.clients.kube import access
 from launch_agent.clients.kube.api import KubeApi
 from launch_agent.clients.kube.errors import AlreadyExists, KubeError, NotFound
 from launch_agent.errors import BuildError, LaunchError
-from launch_agent.registries import Registry
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.identity import agent_key
 from launch_agent.spec.image import ImageRef
@@ -46,7 +46,7 @@ _OLD_SECONDS = 24 * 3600.0
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class JobBuilder(ABC):
+class JobBuilder(Pushing, ABC):
     """Builds in the agent's own namespace. `connect` says how the cluster is reached. A kind says what runs
     in the Job (`compose`), and what its failures mean (`explain`)."""
 
@@ -58,9 +58,9 @@ class JobBuilder(ABC):
     def __init__(self, connect: Callable[[], KubeApi], parts: Parts) -> None:
         if parts.registry is None or parts.store is None:
             raise ValueError("a build by a Job needs a registry and a store")
+        super().__init__(parts.registry)
         self._connect = connect
         self._agent = parts.agent
-        self._registry: Registry = parts.registry
         self._store: ContextStore = parts.store
         self._environment = parts.environment
         self._lock = threading.Lock()
@@ -73,14 +73,6 @@ class JobBuilder(ABC):
     @abstractmethod
     def explain(self, end: End, log: str) -> LaunchError:
         """The error of a build that ended badly, by its last words."""
-
-    @property
-    def repository(self) -> str:
-        return self._registry.repository
-
-    def find(self, ref: ImageRef) -> ImageRef | None:
-        digest = self._registry.exists(ref)
-        return ImageRef(host=ref.host, path=ref.path, tag=ref.tag, digest=digest) if digest else None
 
     def verify(self) -> None:
         """Raise LaunchError where builds cannot be made: rights on the cluster, the store."""

@@ -34,4 +34,5 @@ def create(options: Mapping[str, Any], parts: Parts) -> Builder:
             hint="name a bucket (s3://…, gs://…, https://….blob.core.windows.net/…) or kanikoPvcName",
         )
 
-    return KanikoBuilder(connect, parts, settings_from(options, os.environ))
+    settings = settings_from(options, os.environ, is_plain=parts.is_plain)
+    return KanikoBuilder(connect, parts, settings)

@@ -1,8 +1,15 @@
-"""A build by kaniko: what its Job is told, and what its last words mean."""
+"""A build by kaniko: what its Job is told, and what its last words mean.
+
+Pitfall: kaniko leaves the archive that it fetched from S3 among the files of the context, and so in an image
+that takes them all. A list of ignored files that goes with the context keeps it out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import tarfile
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from launch_agent.builders import Parts
 from launch_agent.builders.jobs.builder import JobBuilder
@@ -15,6 +22,9 @@ from launch_agent.errors import BuildError, LaunchError, RegistryDenied
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.podpatch import PodPatch
+
+# How kaniko names what it fetches.
+_FETCHED = "context.tar.gz"
 
 
 class KanikoBuilder(JobBuilder):
@@ -32,8 +42,27 @@ class KanikoBuilder(JobBuilder):
         patch = patch + self._store.build_pod() + self._registry.build_pod()
         return compose(context, ref, uri, patch, self._settings, agent=self._agent, namespace=namespace)
 
+    def packed(self, context: BuildContext) -> Iterable[bytes]:
+        return chain([_ignore_list(context)], super().packed(context))
+
     def explain(self, end: End, log: str) -> LaunchError:
         return failure(end, log)
+
+
+def _ignore_list(context: BuildContext) -> bytes:
+    """The beginning of a tar archive. The job's own list for its Dockerfile comes later and takes its place;
+    that for all of them is part of ours, which goes before it."""
+    name = f"{context.dockerfile}.dockerignore"
+    general = context.directory / ".dockerignore"
+    theirs = general.read_bytes() if general.is_file() else b""
+    text = b"%s\n/%s\n/%s\n" % (theirs, _FETCHED.encode(), name.encode())
+    info = tarfile.TarInfo(name)
+    info.size = len(text)
+    whole = io.BytesIO()
+    tar = tarfile.TarFile(fileobj=whole, mode="w", format=tarfile.PAX_FORMAT)
+    tar.addfile(info, io.BytesIO(text))
+    # Not closed: what follows is the rest of the archive.
+    return whole.getvalue()
 
 
 def failure(end: End, log: str) -> LaunchError:

@@ -15,7 +15,9 @@ from launch_agent.spec.podpatch import PodPatch
 
 CONTAINER = "kaniko"
 OVERLAY_KEY = "builder.kaniko-config"
-_REPEATED = frozenset({"--build-arg", "--label", "--ignore-path", "--registry-mirror", "--destination"})
+_REPEATED = frozenset(
+    {"--build-arg", "--label", "--ignore-path", "--registry-mirror", "--destination", "--insecure-registry"}
+)
 _SECRETS = "/kaniko-secret"
 _DOCKER = "/kaniko/.docker"
 
@@ -41,7 +43,7 @@ def compose(
     )
     container = {
         "image": settings.image,
-        "args": _arguments(context, ref, uri),
+        "args": _arguments(context, ref, uri, settings),
         "securityContext": {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}},
     }
     whole = passed_on(settings.pass_on) + _credentials(settings) + patch
@@ -53,7 +55,7 @@ def overlay(settings: Settings) -> Overlay:
     return Overlay(place=OVERLAY_KEY, container=CONTAINER, value=settings.overlay, repeated=_REPEATED)
 
 
-def _arguments(context: BuildContext, ref: ImageRef, uri: str) -> list[str]:
+def _arguments(context: BuildContext, ref: ImageRef, uri: str, settings: Settings) -> list[str]:
     return [
         f"--context={uri}",
         f"--dockerfile={context.dockerfile}",
@@ -64,6 +66,7 @@ def _arguments(context: BuildContext, ref: ImageRef, uri: str) -> list[str]:
         f"--cache-repo={ref.repository}",
         "--snapshot-mode=redo",
         "--compressed-caching=false",
+        *([f"--insecure-registry={ref.host}"] if settings.is_plain else []),
         *([f"--custom-platform={context.platform}"] if context.platform else []),
         *(f"--build-arg={key}={value}" for key, value in sorted(context.build_args.items())),
         *(f"--label={key}={value}" for key, value in sorted(context.labels.items())),

@@ -9,8 +9,8 @@ from typing import Any
 from launch_agent.spec import passon
 from launch_agent.spec.passon import PassOn
 
-# The fork that goes on where Google's archived project ended.
-IMAGE = "ghcr.io/osscontainertools/kaniko:latest"
+# The fork that goes on where Google's archived project ended; its newest release when this was written.
+IMAGE = "ghcr.io/osscontainertools/kaniko:v1.28.0"
 ACCOUNT = "WANDB_LAUNCH_SERVICE_ACCOUNT_NAME"
 PUSH_SECRET = "WANDB_LAUNCH_KANIKO_AUTH_SECRET"  # noqa: S105 - the name of a variable
 AZURE_SECRET = "LAUNCH_AGENT_AZURE_STORAGE_SECRET"  # noqa: S105 - the name of a variable
@@ -23,7 +23,8 @@ _CLOUDS = {"s3": "aws", "gs": "gcp", "https": "azure"}
 class Settings:
     """`prefix` begins the names of builds, `timeout` is seconds. `secret` and `secret_key` name the file with
     credentials for `cloud` (aws, gcp, azure). `push_secret` is a Secret with a Docker config, `azure_secret`
-    is `name/key` of a storage account's key. `overlay` is the config's partial Job."""
+    is `name/key` of a storage account's key. `overlay` is the config's partial Job. `is_plain` allows HTTP to
+    the destination's registry."""
 
     image: str = IMAGE
     prefix: str = _PREFIX
@@ -36,9 +37,12 @@ class Settings:
     account: str = ""
     overlay: Mapping[str, Any] = field(default_factory=dict)
     pass_on: PassOn = field(default_factory=PassOn)
+    is_plain: bool = False
 
 
-def settings_from(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+def settings_from(
+    options: Mapping[str, Any], environment: Mapping[str, str], *, is_plain: bool = False
+) -> Settings:
     """`options` is the config's `builder` part, `environment` the process's variables."""
     scheme = str(options.get("build-context-store", "")).partition("://")[0]
     return Settings(
@@ -53,4 +57,5 @@ def settings_from(options: Mapping[str, Any], environment: Mapping[str, str]) ->
         account=environment.get(ACCOUNT, ""),
         overlay=options.get("kaniko-config") or {},
         pass_on=passon.from_environment(environment),
+        is_plain=is_plain,
     )
