@@ -27,6 +27,7 @@ from launch_agent.builders.attempt import Attempt
 from launch_agent.builders.buildkit import faults, folder, handshake, solve
 from launch_agent.builders.buildkit.folder import Folder
 from launch_agent.builders.buildkit.settings import Settings
+from launch_agent.builders.pushing import Pushing
 from launch_agent.clients.oci.client import is_loopback
 from launch_agent.errors import BuildError, LaunchError
 from launch_agent.registries import Registry
@@ -42,7 +43,7 @@ _RENEW_SECONDS = 30.0
 _OLDEST = (0, 13)
 
 
-class DaemonBuilder:
+class DaemonBuilder(Pushing):
     """Builds with the daemon at `settings.address`. `environment` is the process's variables."""
 
     has_mounts = True
@@ -56,19 +57,11 @@ class DaemonBuilder:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(registry)
         self._agent = agent
-        self._registry = registry
         self._settings = settings
         self._environment = {name: value for name, value in environment.items() if name not in _WITHHELD}
         self._clock = clock
-
-    @property
-    def repository(self) -> str:
-        return self._registry.repository
-
-    def find(self, ref: ImageRef) -> ImageRef | None:
-        digest = self._registry.exists(ref)
-        return ImageRef(host=ref.host, path=ref.path, tag=ref.tag, digest=digest) if digest else None
 
     def verify(self) -> None:
         """Raise BuildError where the daemon cannot be used: not reached, not trusted, too old, or unable to

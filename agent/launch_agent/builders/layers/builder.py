@@ -19,6 +19,7 @@ from launch_agent.assembly.wheels import Target
 from launch_agent.builders.attempt import Attempt
 from launch_agent.builders.layers import base as bases
 from launch_agent.builders.layers.packages import VENV, Installing, packages
+from launch_agent.builders.pushing import Pushing
 from launch_agent.clients.http import HttpSettings
 from launch_agent.clients.oci.client import RegistryClient
 from launch_agent.clients.oci.dockerconfig import DockerConfig
@@ -33,7 +34,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _CAN = "build with 'docker' or 'kaniko', which run Dockerfiles"
 
 
-class LayersBuilder:
+class LayersBuilder(Pushing):
     """Puts images into `registry`. `timeout` is the most seconds of one build, `cache` the folder that keeps
     layers of packages, `environment` what pip and the registries' clients are configured by."""
 
@@ -49,20 +50,12 @@ class LayersBuilder:
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._registry = registry
+        super().__init__(registry)
         self._cache = cache
         self._environment = environment
         self._platform = platform
         self._timeout = timeout
         self._clock = clock
-
-    @property
-    def repository(self) -> str:
-        return self._registry.repository
-
-    def find(self, ref: ImageRef) -> ImageRef | None:
-        digest = self._registry.exists(ref)
-        return ImageRef(host=ref.host, path=ref.path, tag=ref.tag, digest=digest) if digest else None
 
     def verify(self) -> None:
         self._registry.verify()
