@@ -1,5 +1,8 @@
 """A build context of 10,000 files and 500 MB: how fast it is named and packed, and in how much memory.
 
+What a build gets is packed; what a store gets is compressed as well; a container of a run without a build
+gets the code packed below a folder.
+
 `LAUNCH_AGENT_BENCH_FILES` and `LAUNCH_AGENT_BENCH_MB` make it smaller, for machines that others use too. The
 work is done in a process of its own, whose peak of resident memory is what is told.
 """
@@ -18,11 +21,13 @@ from benchmarks.figures import Figure
 
 FILES, MEGABYTES = 10_000, 500
 
-# Prints seconds for the plan (walk, Dockerfile, tag) and for the archive, its bytes, and the peak in KiB.
+# Prints seconds for the plan (walk, Dockerfile, tag), for the archive, for the same compressed and for the
+# code of a run without a build, the archive's bytes, and the peak in KiB.
 _WORK = """
 import json, resource, sys, time
 from pathlib import Path
-from launch_agent.images.job import Options, plan
+from launch_agent.images.job import Options, code_folder, plan
+from launch_agent.images.job.archive import gzipped
 from launch_agent.spec.job import Job, SourceKind
 
 job = Job(name="bench", kind=SourceKind.ARTIFACT, runtime="3.11", entry_point=("python", "train.py"))
@@ -31,8 +36,14 @@ context = plan(Path(sys.argv[1]), job, Options(), write=False)
 planned = time.perf_counter()
 size = sum(len(piece) for piece in context.pack())
 packed = time.perf_counter()
+for _ in gzipped(context.pack()):
+    pass
+compressed = time.perf_counter()
+for _ in code_folder.packer(Path(sys.argv[1]), job)("home/launch/job"):
+    pass
+copied = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([planned - began, packed - planned, size, peak]))
+print(json.dumps([planned - began, packed - planned, compressed - packed, copied - compressed, size, peak]))
 """
 
 
@@ -42,7 +53,7 @@ def measure() -> Iterator[Figure]:
     megabytes = int(os.environ.get("LAUNCH_AGENT_BENCH_MB", MEGABYTES))
     with tempfile.TemporaryDirectory(prefix="context-") as folder:
         _fill(Path(folder), files, megabytes)
-        seconds_to_plan, seconds_to_pack, size, peak = _work(folder)
+        seconds_to_plan, seconds_to_pack, seconds_to_compress, seconds_to_copy, size, peak = _work(folder)
     subject = f"{files} files, {megabytes} MB"
     yield Figure(
         name="context: named",
@@ -55,6 +66,21 @@ def measure() -> Iterator[Figure]:
         name="context: packed",
         subject=subject,
         value=size / 1e6 / seconds_to_pack,
+        unit="MB/s",
+        goal=100,
+        more_is_better=True,
+    )
+    yield Figure(
+        name="context: packed and compressed",
+        subject=subject,
+        value=size / 1e6 / seconds_to_compress,
+        unit="MB/s",
+        more_is_better=True,
+    )
+    yield Figure(
+        name="context: packed for a run without a build",
+        subject=subject,
+        value=size / 1e6 / seconds_to_copy,
         unit="MB/s",
         goal=100,
         more_is_better=True,
