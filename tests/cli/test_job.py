@@ -250,3 +250,24 @@ def test_one_source_for_one_submit(run: Run, arguments: list[str], said: str) ->
     done = run("submit", "-q", "q", *arguments)
     assert done.code == 2
     assert said in done.err
+
+
+def test_a_repository_whose_submodules_are_wanted_says_so(
+    run: Run, world: OwnServer, https: HttpsServer, code: Path
+) -> None:
+    inner, outer = (Repository(https.root / f"{name}.git") for name in ("inner", "outer"))
+    inner.commit({"inner.py": "in"})
+    outer.commit({"Dockerfile.wandb": "FROM scratch\nCOPY lib/inner.py /\n"})
+    outer.git("submodule", "--quiet", "add", str(inner.path), "lib")
+    outer.git("config", "-f", ".gitmodules", "submodule.lib.url", "../inner.git")
+    outer.commit({"a": "1"})
+    trust = {"GIT_SSL_CAINFO": str(https.authority), "PATH": "/usr/bin:/bin"}
+    kept = Kept(world)
+    for name, more, wanted in (("with", ("--submodules",), True), ("as-is", (), None)):
+        made = run("job", "create", "git", https.url("outer.git"), "-n", name, *more, **trust)
+        assert made.code == 0, made.err
+        assert kept.job(f"{ENTITY}/vision/{name}:latest").submodules is wanted
+    kept.close()
+    refused = run("job", "create", "code", str(code), "--submodules", *PYTHON)
+    assert refused.code == 2
+    assert "--submodules is for jobs from Git" in refused.err

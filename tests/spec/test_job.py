@@ -25,6 +25,8 @@ CODE = Job(
         replace(CODE, entry_point=(), runtime=""),
         replace(CODE, build_context="src", dockerfile="docker/Dockerfile"),
         replace(CODE, kind=SourceKind.REPO, artifact="", remote="https://h/o/r", commit="a" * 40),
+        replace(CODE, kind=SourceKind.REPO, artifact="", remote="https://h/o/r", submodules=False),
+        replace(CODE, base_image="base:1"),
         replace(CODE, kind=SourceKind.IMAGE, artifact="", image="registry.example/x:1"),
     ],
 )

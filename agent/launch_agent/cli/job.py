@@ -47,6 +47,7 @@ def command() -> None:
     help="Python version, such as 3.12.  [default: that of runtime.txt or .python-version, else this one]",
 )
 @click.option("-g", "--ref", "--git-hash", "ref", default="", help="Branch, tag or commit of a repository.")
+@click.option("--submodules", is_flag=True, help="Fetch a repository's submodules too, at each launch.")
 @click.option("-b", "--build-context", default="", metavar="FOLDER", help="Folder of the code that is built.")
 @click.option("-D", "--dockerfile", default="", help="Dockerfile to use, below the build context.")
 @click.option("-a", "--alias", "aliases", multiple=True, metavar="ALIAS", help="Further name; repeatable.")
@@ -111,7 +112,7 @@ def publish(
     project: str,
     aliases: tuple[str, ...] = (),
     description: str = "",
-    **wanted: str,
+    **wanted: Any,
 ) -> tuple[Published, str]:
     """Make the job and put it on the backend; what to know of it. `wanted` are the fields of
     `job_code.Wanted`. Raises LaunchError."""

@@ -46,6 +46,7 @@ class Wanted:
     ref: str = ""
     build_context: str = ""
     dockerfile: str = ""
+    submodules: bool = False
     environment: Mapping[str, str]
 
 
@@ -66,6 +67,10 @@ def of(kind: str, place: str, wanted: Wanted) -> Made:
         raise ConfigError(f"--runtime {wanted.runtime!r} is no Python version", hint="such as 3.12")
     if wanted.ref and kind != "git":
         raise ConfigError(f"--ref is for jobs from Git, and this one is from {kind}", hint="leave it out")
+    if wanted.submodules and kind != "git":
+        raise ConfigError(
+            f"--submodules is for jobs from Git, and this one is from {kind}", hint="leave it out"
+        )
     with _as_config():
         return {"code": _of_folder, "git": _of_repository, "image": _of_image}[kind](place, wanted)
 
@@ -86,7 +91,12 @@ def _of_folder(place: str, wanted: Wanted) -> Made:
 
 def _of_repository(place: str, wanted: Wanted) -> Made:
     try:
-        source = git.create(place, access=Access(environment=wanted.environment), ref=wanted.ref)
+        source = git.create(
+            place,
+            access=Access(environment=wanted.environment),
+            ref=wanted.ref,
+            submodules=wanted.submodules,
+        )
     except SourceError as error:
         raise ConfigError(error.message, hint=error.hint) from error
     with tempfile.TemporaryDirectory(prefix="launch-agent-") as folder:
@@ -97,7 +107,8 @@ def _of_repository(place: str, wanted: Wanted) -> Made:
         if below != "." and not wanted.build_context:
             wanted = replace(wanted, build_context=below)
         job = _job(SourceKind.REPO, title, root, wanted)
-        job = replace(job, remote=found.origin, commit=found.revision)
+        # What is not asked for is left to the agent's own setting.
+        job = replace(job, remote=found.origin, commit=found.revision, submodules=wanted.submodules or None)
         note = f"commit {found.revision}; {_planned(root, job)}"
     if source.remote.password:
         note += "; the password in the address is not kept: the agent needs credentials of its own"
