@@ -37,11 +37,11 @@ def test_settings_are_known_by_their_keys(value: dict[str, Any], resource: str) 
 @pytest.mark.parametrize("name", ["vertex", "gcp-vertex"])
 @pytest.mark.parametrize("outer", [(), ("resource_args",)])
 def test_the_stored_form_is_looked_into(name: str, outer: tuple[str, ...]) -> None:
-    value: dict[str, Any] = {name: {"spec": {"worker_pool_specs": []}}}
+    value: dict[str, Any] = {name: {"spec": {"worker_pool_specs": "{{pools}}"}}}
     for key in outer:
         value = {key: value}
     (found,) = findings(value)
-    assert found.code == "missing-key"
+    assert found.code == "not-usable"
     assert found.path == (*outer, name, "spec", "staging_bucket")
 
 

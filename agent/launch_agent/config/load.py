@@ -33,6 +33,7 @@ VARIABLES = {
     "LAUNCH_AGENT_NAME": "name",
     "LAUNCH_AGENT_STATE_DIR": "state-dir",
     "LAUNCH_AGENT_LEASE": "leader-election.lease",
+    "LAUNCH_AGENT_STATE_SECRET": "state-secret.name",
     "LAUNCH_AGENT_METRICS_HOST": "metrics.host",
     "LAUNCH_AGENT_METRICS_PORT": "metrics.port",
 }
@@ -91,7 +92,8 @@ def load(path: Path | None, env: Mapping[str, str], flags: Flags | None = None) 
     filled.setdefault("name", env.get("WANDB_RELEASE_NAME") or socket.gethostname())
     home = home_of(env)
     filled["state-dir"] = _expand(filled["state-dir"], home)
-    filled["leader-election"]["credentials"] = _expand(filled["leader-election"]["credentials"], home)
+    for part in ("leader-election", "state-secret"):
+        filled[part]["credentials"] = _expand(filled[part]["credentials"], home)
     _expand_git(filled["git"], home)
     secret = key.find(filled["base_url"], filled.get("api-key-file", ""), file, env, home)
     config = model.make(

@@ -10,6 +10,8 @@ from typing import Any
 from launch_agent.config.destination import Destination, Kind
 from launch_agent.spec.policy import Policy
 from launch_agent.spec.policy.kubernetes_limits import Limits
+from launch_agent.spec.policy.sagemaker_limits import SageMakerLimits
+from launch_agent.spec.policy.vertex_limits import VertexLimits
 from launch_agent.spec.secret import Secret
 
 
@@ -61,6 +63,15 @@ class LeaderElection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateSecret:
+    """Where launches under way are kept beside the state folder. `name` is `namespace/name`, empty for
+    nowhere; `credentials` is the folder of a service account's token."""
+
+    name: str
+    credentials: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Git:
     """How repositories are fetched. `timeout` is seconds. `credentials` is a file in the form of `git
     credential-store`, `ssh_keys` maps hosts to private keys; what is None or empty is the user's own."""
@@ -105,6 +116,7 @@ class AgentConfig:
     log_tail: int
     state_dir: Path
     leader_election: LeaderElection
+    state_secret: StateSecret
     environment: Environment
     builder: Builder
     runner: Mapping[str, Mapping[str, Any]]
@@ -151,6 +163,9 @@ def make(
             duration=election["duration"],
             credentials=Path(election["credentials"]),
         ),
+        state_secret=StateSecret(
+            name=filled["state-secret"].get("name", ""), credentials=Path(filled["state-secret"]["credentials"])
+        ),
         environment=Environment(
             type=environment["type"],
             region=environment.get("region", ""),
@@ -168,7 +183,11 @@ def make(
             },
         ),
         runner=filled["runner"],
-        policy=_policy(filled["policy"], secure_mode=filled["secure_mode"]),
+        policy=_policy(
+            filled["policy"],
+            secure_mode=filled["secure_mode"],
+            own=filled["state-secret"].get("name", "").partition("/")[2],
+        ),
         metrics=Metrics(host=filled["metrics"]["host"], port=filled["metrics"]["port"]),
         git=_git(filled["git"]),
         log=Log(**{key: filled["log"][key] for key in ("level", "format", "file")}),
@@ -192,6 +211,8 @@ def _policy(policy: Mapping[str, Any], *, secure_mode: bool) -> Policy:
         sweep_schedulers=policy["sweep-schedulers"],
         protected_secrets=tuple(policy["protected-secrets"]),
         kubernetes=Limits.of(policy["kubernetes"]),
+        sagemaker=SageMakerLimits.of(policy["sagemaker"]),
+        vertex=VertexLimits.of(policy["vertex"]),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from launch_agent.config import schema
 from launch_agent.config.finding import Finding, Path, Severity, dotted, follow
-from launch_agent.spec import vertex
+from launch_agent.spec import sagemaker, vertex
 from launch_agent.spec.docker_keys import canonical
 from launch_agent.spec.kubernetes.defaults import JOB_FIELDS
 from launch_agent.spec.kubernetes.review import review
@@ -99,6 +99,12 @@ def _resource_findings(resource: str, settings: Any) -> list[Finding]:
     if not found and isinstance(settings, Mapping):
         if resource == "kubernetes":
             found += _kubernetes(settings)
+        elif resource == sagemaker.RESOURCE:
+            found += [
+                _problem(each)
+                for each in sagemaker.problems(settings)
+                if not _is_template(settings, _parts_of(each.place))
+            ]
         elif resource == vertex.RESOURCE:
             found += [_problem(each) for each in vertex.problems(settings)]
             found += [_doubt(each) for each in vertex.doubts(settings)]

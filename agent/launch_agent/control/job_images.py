@@ -35,6 +35,7 @@ from launch_agent.sources import Source, artifact
 from launch_agent.sources.git.access import Access
 from launch_agent.sources.image import ready_image
 from launch_agent.sources.of_job import source_of
+from launch_agent.spec import cloud
 from launch_agent.spec.code import Code
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.job import Job, SourceKind
@@ -147,6 +148,7 @@ class JobImages:
             return ready
         if self._builder is None or self._builds is None:
             raise self._choice.refusal(spec.job)
+        cloud.check_repository(spec.resource, self._builder.repository)
         options = self._options(spec)
         key = _key(job, options, self._builder.repository)
         if found := self._found(key):

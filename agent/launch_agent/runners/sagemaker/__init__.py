@@ -19,6 +19,7 @@ from typing import Any
 from launch_agent import plugins
 from launch_agent.errors import ConfigError
 from launch_agent.runners import Runner
+from launch_agent.runners.sagemaker import listing
 from launch_agent.runners.sagemaker.runner import SageMakerRunner
 from launch_agent.runners.sagemaker.service import Service
 
@@ -41,4 +42,5 @@ def create(options: Mapping[str, Any]) -> Runner:
         Service(aws.session, region=aws.region, endpoints=options.get("endpoints", {})),
         key_secret=str(options.get("api-key-secret", "")),
         is_kept=bool(options.get("keep", True)),
+        fresh=float(options.get("poll", listing.ROUND_SECONDS)),
     )

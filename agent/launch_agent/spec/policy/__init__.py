@@ -20,9 +20,18 @@ import yaml
 from launch_agent.errors import Refused
 from launch_agent.spec import macros
 from launch_agent.spec.model import Resource, RunSpec
-from launch_agent.spec.policy import docker, job, kubernetes, kubernetes_limits
+from launch_agent.spec.policy import (
+    docker,
+    job,
+    kubernetes,
+    kubernetes_limits,
+    sagemaker_limits,
+    vertex_limits,
+)
 from launch_agent.spec.policy.kubernetes_limits import Limits
 from launch_agent.spec.policy.rules import Allow, Demand, Openings, is_plain
+from launch_agent.spec.policy.sagemaker_limits import SageMakerLimits
+from launch_agent.spec.policy.vertex_limits import VertexLimits
 
 # The Secrets that the chart and the agent itself make (the chart's names end in these words or begin with
 # its release's), and those of W&B's own chart.
@@ -37,13 +46,15 @@ class Policy:
     """The agent's own rules. `allow` maps a resource to keys, each opened entirely (True) or for values that
     match one of the patterns (`fnmatch`). `secure_mode` refuses entry points and the like on top.
     `protected_secrets` are patterns for names of Kubernetes Secrets that no job may read, whatever `allow`
-    says, and so hold the bounds for `kubernetes`."""
+    says, and so hold the bounds for `kubernetes`, `sagemaker` and `vertex`."""
 
     allow: Allow = field(default_factory=dict)
     secure_mode: bool = False
     sweep_schedulers: bool = False
     protected_secrets: Sequence[str] = PROTECTED_SECRETS
     kubernetes: Limits = field(default_factory=Limits)
+    sagemaker: SageMakerLimits = field(default_factory=SageMakerLimits)
+    vertex: VertexLimits = field(default_factory=VertexLimits)
 
 
 def _local_container(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
@@ -64,12 +75,22 @@ def _kubernetes(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
     yield from kubernetes_limits.demands(spec.resource_args, spec.services, spec.image, policy.kubernetes)
 
 
+def _sagemaker(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
+    return sagemaker_limits.demands(spec.resource_args, policy.sagemaker)
+
+
+def _vertex(spec: RunSpec, policy: Policy, _: Openings) -> Iterator[Demand]:
+    return vertex_limits.demands(spec.resource_args, policy.vertex)
+
+
 # A resource without a table takes its arguments as they are: its platform's own permissions decide.
 _TABLES: Mapping[str, Callable[[RunSpec, Policy, Openings], Iterator[Demand]]] = MappingProxyType(
     {
         Resource.LOCAL_CONTAINER: _local_container,
         Resource.LOCAL_PROCESS: _local_process,
         Resource.KUBERNETES: _kubernetes,
+        Resource.SAGEMAKER: _sagemaker,
+        Resource.VERTEX: _vertex,
     }
 )
 
