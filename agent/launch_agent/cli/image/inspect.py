@@ -30,7 +30,9 @@ _LARGEST = 10
 @click.option("--diff", "other", default="", metavar="OTHER", help="What OTHER has more, less and changed.")
 @click.option("--plain-http", is_flag=True, help="Speak HTTP to a registry that has no TLS.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(image: str, platform: str, show_packages: bool, bom: bool, other: str, plain_http: bool, as_json: bool) -> None:
+def command(
+    image: str, platform: str, show_packages: bool, bom: bool, other: str, plain_http: bool, as_json: bool
+) -> None:
     """Show the layers of IMAGE with their sizes, and the packages in them with versions and licences.
 
     IMAGE is a reference, an OCI layout, or an archive of `docker save`. All its layers are read.

@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 @click.option("--plain-http", is_flag=True, help="Speak HTTP to a registry that has no TLS.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the digest.")
 def command(
-    image: str, reference: str, mount_from: tuple[str, ...], sign: bool, sign_key: str, plain_http: bool, quiet: bool
+    image: str,
+    reference: str,
+    mount_from: tuple[str, ...],
+    sign: bool,
+    sign_key: str,
+    plain_http: bool,
+    quiet: bool,
 ) -> None:
     """Put IMAGE, an OCI layout or an archive on disk, into a registry as REF.
 
