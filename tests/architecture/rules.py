@@ -42,7 +42,7 @@ SDKS: Mapping[str, tuple[str, ...]] = {
     "google": ("environments/gcp.py", "stores/gcs.py", "registries/gar.py", "runners/vertex/"),
     "azure": ("environments/azure.py", "stores/azblob.py", "registries/acr.py"),
     "installer": ("assembly/wheels.py",),
-    "packaging": ("assembly/wheels.py",),
+    "packaging": ("assembly/wheels.py", "images/agent/locks.py"),
     "ariadne": ("server/",),
     "graphql": ("server/",),
     "starlette": ("server/",),

@@ -6,13 +6,13 @@ Group 0 has the rights of the user, so that any user id works that a cluster mak
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch_agent.errors import ConfigError
+from launch_agent.images.agent import sweep
 from launch_agent.spec.secret import Secret
 
 USER, GROUP = 1000, 0
@@ -47,18 +47,24 @@ class Package:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
-    """Files of the packages that are left out. `pattern` is a path below site-packages: `*` stands for
-    anything but a slash, `**` for anything; what matches one of `keep` stays. `package` is whose files they
-    are, empty for all packages; `reason` is a sentence."""
+    """Files of the packages that are left out. `pattern` is a path below site-packages (see
+    `sweep.expression`); what matches one of `keep` stays. `instead` is put in the place of the one file that
+    the pattern names, where it is not None. `package` is whose files they are, empty for all packages;
+    `reason` is a sentence."""
 
     pattern: str
     reason: str
     package: str = ""
     keep: tuple[str, ...] = ()
+    instead: str | None = None
 
     def drops(self, path: str) -> bool:
         """Whether a path relative to site-packages is left out."""
-        return _matches(path, self.pattern) and not any(_matches(path, each) for each in self.keep)
+        return self.instead is None and sweep.drops(path, self.pattern, self.keep)
+
+    def to_json(self) -> dict[str, object]:
+        """As `sweep.sweep` takes it."""
+        return {"pattern": self.pattern, "keep": list(self.keep), "instead": self.instead}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +133,10 @@ class Plan:
         """Whether a path relative to site-packages is left out of the image."""
         return any(rule.drops(path) for rule in self.pruning)
 
+    def prune(self, folder: Path) -> int:
+        """Leave out of an unpacked site-packages what the image has not; the bytes that this saved."""
+        return sweep.sweep(folder, [rule.to_json() for rule in self.pruning])
+
 
 def base_of(python: str) -> str:
     """The image that an agent's begins with where no other is named."""
@@ -151,23 +161,3 @@ def platforms(texts: Sequence[str]) -> tuple[str, ...]:
                 hint=f"choose of {', '.join(PLATFORMS)}",
             )
     return tuple(dict.fromkeys(texts))
-
-
-def _matches(path: str, pattern: str) -> bool:
-    return _expression(pattern).fullmatch(path) is not None
-
-
-@functools.cache
-def _expression(pattern: str) -> re.Pattern[str]:
-    """A pattern means what lies below it too: `a/b` is the folder with all that is in it."""
-    parts = []
-    for piece in re.split(r"(\*\*/?|\*|\[[^]]*\])", pattern):
-        if piece.startswith("**"):
-            parts.append("(?:.*/)?" if piece.endswith("/") else ".*")
-        elif piece == "*":
-            parts.append("[^/]*")
-        elif piece.startswith("["):
-            parts.append(f"[^{piece[2:]}" if piece.startswith("[!") else piece)
-        else:
-            parts.append(re.escape(piece))
-    return re.compile(f"{''.join(parts)}(?:/.*)?")
