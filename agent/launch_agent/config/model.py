@@ -164,7 +164,8 @@ def make(
             credentials=Path(election["credentials"]),
         ),
         state_secret=StateSecret(
-            name=filled["state-secret"].get("name", ""), credentials=Path(filled["state-secret"]["credentials"])
+            name=filled["state-secret"].get("name", ""),
+            credentials=Path(filled["state-secret"]["credentials"]),
         ),
         environment=Environment(
             type=environment["type"],
@@ -204,12 +205,13 @@ def _git(git: Mapping[str, Any]) -> Git:
     )
 
 
-def _policy(policy: Mapping[str, Any], *, secure_mode: bool) -> Policy:
+def _policy(policy: Mapping[str, Any], *, secure_mode: bool, own: str) -> Policy:
+    """`own` is a Secret that the agent keeps other jobs' specs in, empty for none."""
     return Policy(
         allow=policy["allow"],
         secure_mode=secure_mode,
         sweep_schedulers=policy["sweep-schedulers"],
-        protected_secrets=tuple(policy["protected-secrets"]),
+        protected_secrets=(*policy["protected-secrets"], *([own] if own else ())),
         kubernetes=Limits.of(policy["kubernetes"]),
         sagemaker=SageMakerLimits.of(policy["sagemaker"]),
         vertex=VertexLimits.of(policy["vertex"]),

@@ -5,6 +5,8 @@ nothing outside of this process knows of a job. An entry is written before the a
 exists or the failure is reported; what a start finds here it takes up again. Entries hold run specs, which
 may carry a submitter's key: files are readable by their owner alone.
 
+A folder that goes with its pod is no such place, so entries are copied to one that stays (`copies`).
+
 What has started is known from its object. Its spec is kept for as long as it runs, since a preempted job goes
 back to its queue as it was, and not every backend can be asked what it was.
 """
@@ -15,12 +17,13 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from launch_agent.control.copies import Copies
 from launch_agent.errors import LaunchError
 from launch_agent.spec.identity import item_key
 from launch_agent.spec.model import Lease, RunIdentity
@@ -37,10 +40,11 @@ class Entry:
 
 
 class Journal:
-    """A folder with one file per launch that is under way."""
+    """A folder with one file per launch that is under way, and copies of these files elsewhere if any."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, copies: Copies | None = None) -> None:
         self._directory = directory
+        self._copies = copies
         self._launches = directory / "launches"
         self._started = directory / "started"
         self._requeues = directory / "requeues"
@@ -74,30 +78,27 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def record(self, entry: Entry) -> None:
-        """Write an entry so that it outlives the process, whole or not at all. Raises LaunchError."""
-        text = json.dumps(
-            {
-                "lease": {
-                    "item_id": entry.lease.item_id,
-                    "queue": entry.lease.queue,
-                    "entity": entry.lease.entity,
-                    "spec": dict(entry.lease.spec),
-                },
-                "identity": asdict(entry.identity),
-            }
-        )
+    def record(self, *entries: Entry) -> None:
+        """Write entries so that they outlive the process, each whole or not at all. Raises LaunchError, and
+        none of them is kept then."""
+        texts = {entry.lease.item_id: _text(entry) for entry in entries}
         try:
-            _write(self._path(entry.lease.item_id), text)
+            for item_id, text in texts.items():
+                _write(self._path(item_id), text)
         except OSError as error:
-            raise LaunchError(
-                f"the state folder {self._directory} takes no entry: {error.strerror}",
-                hint="no job is started without one; is the disk full, or read-only?",
-            ) from error
+            self._unwrite(texts)
+            raise self._full(error) from error
+        if self._copies is not None and texts:
+            try:
+                self._copies.put(texts)
+            except LaunchError:
+                self._unwrite(texts)
+                raise
 
     def started(self, item_id: str) -> None:
         """Note that the item's object exists: a start does not launch it again."""
         name = self._path(item_id).name
+        self._drop_copy(item_id)
         try:
             self._path(item_id).replace(self._started / name)
         except FileNotFoundError:
@@ -131,6 +132,7 @@ class Journal:
         """Forget an item. What cannot be removed is harmless: the next start finds that it is not open any
         more."""
         path = self._path(item_id)
+        self._drop_copy(item_id)
         try:
             for file in (path, self._started / path.name, self._requeues / path.stem):
                 file.unlink(missing_ok=True)
@@ -154,13 +156,38 @@ class Journal:
         entries = []
         for path in sorted(self._launches.glob("*.json"), key=lambda path: path.stat().st_mtime):
             try:
-                content = json.loads(path.read_text())
-                entry = Entry(lease=Lease(**content["lease"]), identity=RunIdentity(**content["identity"]))
+                entries.append(_entry(path.read_text()))
             except (OSError, ValueError, TypeError, KeyError) as error:
                 _log.warning("the journal entry %s cannot be read and is left alone: %s", path.name, error)
-                continue
-            entries.append(entry)
         return entries
+
+    def left_elsewhere(self) -> list[Entry]:
+        """The launches that an earlier process left of which this folder knows nothing: it had another. They
+        are in this one from now on. Raises LaunchError where the copies cannot be read."""
+        if self._copies is None:
+            return []
+        entries = []
+        for text in self._copies.left().values():
+            try:
+                entry = _entry(text)
+            except (ValueError, TypeError, KeyError) as error:
+                _log.warning("a copy of a journal entry cannot be read and is left alone: %s", error)
+                continue
+            path = self._path(entry.lease.item_id)
+            if (self._started / path.name).exists():
+                self._drop_copy(entry.lease.item_id)
+            elif not path.exists():
+                try:
+                    _write(path, text)
+                except OSError as error:
+                    raise self._full(error) from error
+                entries.append(entry)
+        return entries
+
+    def tidy(self, *, now: bool = False) -> None:
+        """Remove copies of what is under way no more; to be called once in a while, and at the end."""
+        if self._copies is not None:
+            self._copies.flush(now=now)
 
     def remember_resource(self, resource: str) -> None:
         """Note that runs may exist on this target resource: the next start looks there."""
@@ -171,6 +198,43 @@ class Journal:
 
     def _path(self, item_id: str) -> Path:
         return self._launches / f"{item_key(item_id)}.json"
+
+    def _drop_copy(self, item_id: str) -> None:
+        if self._copies is not None:
+            self._copies.drop(item_id)
+
+    def _full(self, error: OSError) -> LaunchError:
+        return LaunchError(
+            f"the state folder {self._directory} takes no entry: {error.strerror}",
+            hint="no job is started without one; is the disk full, or read-only?",
+        )
+
+    def _unwrite(self, item_ids: Iterable[str]) -> None:
+        """Take back entries of items that were not acked: they go back to their queue."""
+        for item_id in item_ids:
+            with suppress(OSError):
+                self._path(item_id).unlink(missing_ok=True)
+
+
+def _text(entry: Entry) -> str:
+    lease = entry.lease
+    return json.dumps(
+        {
+            "lease": {
+                "item_id": lease.item_id,
+                "queue": lease.queue,
+                "entity": lease.entity,
+                "spec": dict(lease.spec),
+            },
+            "identity": asdict(entry.identity),
+        }
+    )
+
+
+def _entry(text: str) -> Entry:
+    """Raises ValueError, TypeError or KeyError for what is none."""
+    content = json.loads(text)
+    return Entry(lease=Lease(**content["lease"]), identity=RunIdentity(**content["identity"]))
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from launch_agent import __version__
@@ -22,6 +23,7 @@ from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
 from launch_agent.errors import LaunchError, QueueDenied, QueueError
 from launch_agent.queues import AgentStatus, QueueClient, Registration
+from launch_agent.runners import resume
 from launch_agent.spec.model import Lease
 from launch_agent.telemetry.metrics import Metrics
 
@@ -75,6 +77,8 @@ class Agent:
         self._unvisited: list[str] = []
         self._next_visit = 0.0
         self._hold_until = 0.0
+        # When copies of launches are looked for again, until they could be read.
+        self._next_look: float | None = None
         self._next_heartbeat = 0.0
 
     def register(self) -> None:
@@ -101,15 +105,8 @@ class Agent:
         self._visit(now)
         if not self._unvisited:
             self._journal.sweep(self._tracker.knows)
-        for entry in self._journal.pending():
-            item = entry.lease.item_id
-            if self._tracker.knows(item):
-                self._journal.started(item)
-                continue
-            ticket = self._pipeline.admitted(entry.lease)
-            if ticket is not None:  # ours perhaps, so it is launched even where max_schedulers run
-                _log.info("the launch of item %s is taken up again", item, extra={"item": item})
-                self._unsettled.append(ticket)
+        self._take_up(self._journal.pending())
+        self._look_elsewhere(now)
 
     def tick(self) -> float:
         """One round; returns the seconds until the next should come. Raises QueueError."""
@@ -119,6 +116,8 @@ class Agent:
             self._heartbeat(now)
         if self._unvisited and now >= self._next_visit:
             self._visit(now)
+        if self._next_look is not None and now >= self._next_look:
+            self._look_elsewhere(now)
         self._claim([])
         room = self._room()
         held = bool(self._unvisited) and now < self._hold_until
@@ -176,6 +175,37 @@ class Agent:
             else:
                 self._unvisited.remove(resource)
 
+    def _take_up(self, entries: Sequence[Entry]) -> None:
+        """Go on with launches of an earlier process: ours perhaps, so they are launched even where
+        max_schedulers run."""
+        for entry in entries:
+            item = entry.lease.item_id
+            found = self._tracker.run_of(item)
+            resumed = found is not None and resume(found)
+            if not resumed and self._tracker.knows(item):
+                self._journal.started(item)
+                continue
+            ticket = self._pipeline.admitted(entry.lease)
+            if ticket is not None:
+                _log.info("the launch of item %s is taken up again", item, extra={"item": item})
+                self._unsettled.append(replace(ticket, resumed=resumed))
+
+    def _look_elsewhere(self, now: float) -> None:
+        """Take up what an earlier process left that had another state folder, sooner or later."""
+        self._next_look = now + _VISIT_SECONDS
+        try:
+            entries = self._journal.left_elsewhere()
+            states = self._queues.run_states([entry.identity for entry in entries]) if entries else {}
+        except LaunchError as error:
+            _log.warning("what an earlier agent was launching cannot be looked for yet: %s", error)
+            return
+        self._next_look = None
+        # The copy of a launch is taken out some seconds after its run has begun: it may have ended since.
+        over = [entry for entry in entries if states.get(entry.identity.item_id) == "finished"]
+        for entry in over:
+            self._journal.erase(entry.lease.item_id)
+        self._take_up([entry for entry in entries if entry not in over])
+
     def _room(self) -> int:
         """How many leases may be taken now. What is counted exists: runs on their targets, launches."""
         in_flight = self._pool.in_flight + len(self._unsettled)
@@ -199,8 +229,7 @@ class Agent:
 
     def _claim(self, tickets: Sequence[Ticket]) -> None:
         """Ack the tickets, together with those whose ack got no answer before, and launch what is ours."""
-        for ticket in tickets:
-            self._journal.record(Entry(lease=ticket.lease, identity=ticket.identity))
+        self._journal.record(*(Entry(lease=ticket.lease, identity=ticket.identity) for ticket in tickets))
         self._unsettled.extend(tickets)
         if not self._unsettled:
             return
@@ -213,6 +242,7 @@ class Agent:
         for ticket in lost:
             _log.warning("the lease of item %s is lost; another agent will have it", ticket.identity.item_id)
             self._journal.erase(ticket.identity.item_id)
+            self._tracker.give_up(ticket.identity.item_id, self._clock())
         settled = [ticket for ticket in self._unsettled if ticket not in lost]
         self._unsettled = []
         for ticket in settled:

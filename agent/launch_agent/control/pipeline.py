@@ -24,7 +24,7 @@ from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
 from launch_agent.errors import ConfigError, LaunchError, Refused
 from launch_agent.runners import Run, Runner
-from launch_agent.spec import macros, policy, runenv, runspec
+from launch_agent.spec import cloud, macros, policy, runenv, runspec
 from launch_agent.spec.identity import run_id_for
 from launch_agent.spec.model import (
     Failure,
@@ -49,11 +49,17 @@ _NOTHING = PassOn()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """An admitted lease: what it asks for, and which run it becomes."""
+    """An admitted lease: what it asks for, and which run it becomes. `resumed` is whether there is such a run
+    already, of which not everything may have been made."""
 
     lease: Lease
     spec: RunSpec
     identity: RunIdentity
+    resumed: bool = False
+
+
+class _Over(Exception):
+    """The run that was to be made whole has come to its end meanwhile: nothing was missing."""
 
 
 class Pipeline:
@@ -104,6 +110,8 @@ class Pipeline:
         spec = runspec.parse(lease)
         identity = replace(self.identify(lease), kind="sweep-scheduler" if spec.scheduler else "job")
         policy.check(spec, self._config.policy, macros.macros_for(spec, identity, spec.image))
+        if not spec.scheduler:
+            cloud.check(spec)
         if spec.scheduler and shutil.which("wandb") is None:
             raise Refused(
                 "a sweep scheduler needs the 'wandb' command, which is not installed beside this agent",
@@ -138,8 +146,11 @@ class Pipeline:
             run = self._launch(ticket, steps)
         except Drained:
             _log.info("item %s waits for the next start of the agent", item)
+        except _Over:
+            _log.info("item %s needs no launch any more", item, extra={"item": item})
         except Stopped:
             _log.info("item %s is stopped before it could start", item, extra={"item": item})
+            self._tracker.give_up(item, self._clock())
             self._report(ticket.identity, Outcome(state=RunState.STOPPED))
         except LaunchError as error:
             self.fail(ticket.identity, failure_of(error, steps.stage))
@@ -162,6 +173,7 @@ class Pipeline:
             failure,
             extra={"item": identity.item_id},
         )
+        self._tracker.give_up(identity.item_id, self._clock())
         self._report(identity, Outcome(state=RunState.FAILED, failure=failure))
 
     def _report(self, identity: RunIdentity, outcome: Outcome) -> None:
@@ -200,6 +212,8 @@ class Pipeline:
 
     def _submit(self, runner: Runner, ticket: Ticket, image: JobImage) -> Run:
         spec, identity = ticket.spec, ticket.identity
+        if ticket.resumed and not self._tracker.knows(identity.item_id):
+            raise _Over
         env = runenv.make(
             spec,
             identity,

@@ -121,6 +121,17 @@ class Tracker:
     def knows(self, item_id: str) -> bool:
         return item_id in self._live or item_id in self._settling
 
+    def run_of(self, item_id: str) -> Run | None:
+        """The item's run, unless it has ended."""
+        tracked = self._live.get(item_id)
+        return tracked.run if tracked is not None else None
+
+    def give_up(self, item_id: str, now: float) -> None:
+        """End the run of an item, if there is one, whose launch has failed half way."""
+        tracked = self._live.get(item_id)
+        if tracked is not None and tracked.stop_asked is None:
+            tracked.stop_asked = now
+
     def tick(self, now: float) -> float:
         """Look at every run once; returns the seconds until the next round."""
         if now >= self._next_stop_check:

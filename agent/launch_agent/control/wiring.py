@@ -32,9 +32,13 @@ from types import FrameType
 from typing import Any
 
 from launch_agent.clients.http import HttpClient, HttpSettings
+from launch_agent.clients.kube import access
+from launch_agent.clients.kube.api import KubeApi
+from launch_agent.clients.kube.keep import KubeKeep
 from launch_agent.clients.kube_lease import KubeLease
 from launch_agent.config.model import AgentConfig
 from launch_agent.control import builder_choice, building
+from launch_agent.control.copies import Copies
 from launch_agent.control.journal import Journal
 from launch_agent.control.leader import ALONE, Election, Lead, Leadership, Terms, holder_name
 from launch_agent.control.loop import Agent, repeat
@@ -58,6 +62,8 @@ from launch_agent.telemetry.targets import TargetCollector
 
 _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 1.0
+# A round waits no longer for the place where launches are kept: leases run out meanwhile.
+_KEEP_SECONDS = 8.0
 _IMAGE = "LAUNCH_AGENT_IMAGE"
 # An exit by the outside world; and how long the line that says why may take, should nobody read the log.
 _LOST_CODE = 3
@@ -70,9 +76,14 @@ def run(config: AgentConfig) -> int:
     log.hide(config.api_key)
     for warning in config.warnings:
         _log.warning("%s", warning)
-    journal = Journal(config.state_dir)
+    copies = _copies(config)
+    journal = Journal(config.state_dir, copies)
     with journal.held():
-        return Process(config, journal).run()
+        try:
+            return Process(config, journal).run()
+        finally:
+            if copies is not None:
+                copies.close()
 
 
 class Process:
@@ -80,6 +91,7 @@ class Process:
 
     def __init__(self, config: AgentConfig, journal: Journal, queues: QueueClient | None = None) -> None:
         self._config = config
+        self._journal = journal
         self.draining, self._ended, self._wake = (threading.Event() for _ in range(3))
         self._signalled = False
         self.metrics = Metrics()
@@ -197,6 +209,7 @@ class Process:
             _log.warning("%d launches go on at the next start of this agent", self.pool.in_flight)
         if not self.reports.wait_empty(max(0.0, deadline - time.monotonic())):
             _log.warning("%d ends could not be reported; the next start reports them", len(self.reports))
+        self._journal.tidy(now=True)
         self.agent.report_end()
         live = self.tracker.live()
         _log.info("the agent ends; %s", f"{live} runs go on" if live else "no run is left")
@@ -207,6 +220,7 @@ class Process:
 
     def _report(self) -> float:
         self.reports.wait_for_news(_REPORT_SECONDS)
+        self._journal.tidy()
         return self.reports.tick(time.monotonic())
 
     def _start(
@@ -272,6 +286,19 @@ class Process:
         self._wake.set()
 
 
+def _copies(config: AgentConfig) -> Copies | None:
+    """What keeps launches under way for an agent in another pod, where the config names a place."""
+    chosen = config.state_secret
+    if not chosen.name:
+        return None
+
+    def connect() -> KubeApi:
+        found = access.in_pod(os.environ, chosen.credentials)
+        return KubeApi(found, qps=50, burst=50, timeout=_KEEP_SECONDS, patience=_KEEP_SECONDS)
+
+    return Copies(KubeKeep(chosen.name, connect))
+
+
 def _lead(config: AgentConfig) -> Lead:
     election = config.leader_election
     if not election.lease:
@@ -318,4 +345,5 @@ def runner_options(config: AgentConfig, environment: Mapping[str, str]) -> dict[
         options.setdefault(Resource.KUBERNETES.value, {}).setdefault("fetch-image", image)
     for resource in (Resource.SAGEMAKER, Resource.VERTEX):
         options.setdefault(resource.value, {})["environment"] = asdict(config.environment)
+    options[Resource.VERTEX.value]["state"] = str(config.state_dir)
     return options

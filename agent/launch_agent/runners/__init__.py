@@ -96,3 +96,13 @@ def health_of(runner: Runner) -> Sequence[WatchHealth]:
     """
     health: Callable[[], Sequence[WatchHealth]] = getattr(runner, "health", tuple)
     return health()
+
+
+def resume(run: Run) -> bool:
+    """Whether a run that was found may lack something that its launch did not come to. Then it is to be
+    submitted again, which makes that good, and is left alone by its runner until then.
+
+    A runner whose launches can be cut off says so by a method `resume() -> bool` of its runs.
+    """
+    found: Callable[[], bool] = getattr(run, "resume", lambda: False)
+    return found()

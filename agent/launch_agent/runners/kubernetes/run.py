@@ -101,6 +101,7 @@ class KubernetesRun:
         self._unwell: float | None = None
         self._failed: float | None = None
         self._doubted = False
+        self._resumed = False
         self._cut_off = False
         self._gone: float | None = None
         self._confirm_at = self._since + (_UNSEEN_AFTER if not stopped else _LOOK_SOON)
@@ -119,12 +120,17 @@ class KubernetesRun:
 
     @property
     def is_doubted(self) -> bool:
-        """Whether it may be that the launch was cut off, and that not everything of it was made."""
-        return self._doubted and self._end is None
+        """Whether it may be that the launch was cut off, and that nobody else will finish it."""
+        return self._doubted and not self._resumed and self._end is None
 
     def doubt(self) -> None:
         """It was found, and nobody has looked yet whether its Secret was made too."""
         self._doubted = True
+
+    def resume(self) -> bool:
+        """See `runners.resume`."""
+        self._resumed = self.is_doubted or self._resumed
+        return self._resumed and self._end is None
 
     def settle(self, *, cut_off: bool) -> None:
         """Everything of it is there, or it will never start and is to be launched anew."""
