@@ -33,5 +33,6 @@ def create(options: Mapping[str, Any], parts: Parts) -> Builder:
         cache=Path(home) / "launch-agent" / "layers",
         environment=os.environ,
         platform=str(options.get("platform", "")),
+        plain=parts.is_plain,
         timeout=float(options.get("build-timeout", 5400)),
     )

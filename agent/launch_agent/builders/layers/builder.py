@@ -36,7 +36,8 @@ _CAN = "build with 'docker' or 'kaniko', which run Dockerfiles"
 
 class LayersBuilder(Pushing):
     """Puts images into `registry`. `timeout` is the most seconds of one build, `cache` the folder that keeps
-    layers of packages, `environment` what pip and the registries' clients are configured by."""
+    layers of packages, `environment` what pip and the registries' clients are configured by. `plain` allows
+    HTTP to the registry where it has no TLS."""
 
     has_mounts = False
 
@@ -47,6 +48,7 @@ class LayersBuilder(Pushing):
         cache: Path,
         environment: Mapping[str, str],
         platform: str = "",
+        plain: bool = False,
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,6 +56,7 @@ class LayersBuilder(Pushing):
         self._cache = cache
         self._environment = environment
         self._platform = platform
+        self._plain = plain
         self._timeout = timeout
         self._clock = clock
 
@@ -121,7 +124,10 @@ class LayersBuilder(Pushing):
             self._registry.credentials if is_target else lambda: config.credentials(ref.host, ref.path)
         )
         settings = HttpSettings(environment=self._environment)
-        return Repository(RegistryClient(ref.host, credentials=credentials, settings=settings), ref.path)
+        client = RegistryClient(
+            ref.host, credentials=credentials, settings=settings, plain=is_target and self._plain
+        )
+        return Repository(client, ref.path)
 
 
 def _buildable(context: BuildContext) -> BuildRecipe:
