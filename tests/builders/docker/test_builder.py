@@ -208,3 +208,26 @@ def test_an_engine_that_is_away_may_be_asked_again(tmp_path: Path) -> None:
             stop=threading.Event(),
         )
     assert refused.value.retryable
+
+
+def test_the_steps_of_a_build_have_the_agents_proxy_and_its_image_has_not(
+    make: Callable[..., DockerBuilder],
+    docker_engine: TestEngine,
+    tiny_image: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:swordfish@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "registry.example")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:3128")  # which is not there in a build
+    builder = make()
+    lines: list[str] = []
+    step = 'RUN echo "https=$https_proxy no=$NO_PROXY http=$http_proxy"'
+    image = build(builder, context({"Dockerfile": f"FROM {tiny_image}\n{step}\n"}), lines, threading.Event())
+    try:
+        assert "https=http://***@proxy.example:3128 no=registry.example http=" in lines
+        client: Any = docker_engine.client
+        kept = f"{client.history(str(image))}{client.inspect_image(str(image))}"
+        assert "swordfish" not in kept
+        assert "proxy.example" not in kept
+    finally:
+        docker_engine.client.remove_image(str(image), force=True)

@@ -7,11 +7,13 @@ local      the engine's own images, where none is pushed
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from launch_agent.builders import Builder, Parts
 from launch_agent.builders.docker.builder import DockerBuilder
+from launch_agent.builders.proxies import build_arguments
 from launch_agent.clients.docker_engine import connect
 
 
@@ -24,4 +26,5 @@ def create(options: Mapping[str, Any], parts: Parts) -> Builder:
         parts.registry,
         platform=str(options.get("platform", "")),
         timeout=float(options.get("build-timeout", 5400)),
+        proxies=build_arguments(os.environ),
     )

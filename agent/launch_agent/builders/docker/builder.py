@@ -11,17 +11,19 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from launch_agent.builders.docker import events
 from launch_agent.builders.docker.local import LocalImages
+from launch_agent.builders.proxies import discreet
 from launch_agent.clients.docker_engine import APIError, Engine, explain, speaking
 from launch_agent.errors import BuildError, LaunchError, RunnerError
 from launch_agent.registries import Registry
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
+from launch_agent.spec.secret import Secret
 
 _TAIL_LINES = 200
 _STOP_SECONDS = 0.2
@@ -29,7 +31,7 @@ _STOP_SECONDS = 0.2
 
 class DockerBuilder:
     """Builds with the engine that `engine` connects to. `timeout` is the most seconds of one build;
-    `platform` is used where a context names none."""
+    `platform` is used where a context names none; `proxies` are build arguments that are part of no image."""
 
     def __init__(
         self,
@@ -38,9 +40,12 @@ class DockerBuilder:
         *,
         platform: str = "",
         timeout: float,
+        proxies: Mapping[str, Secret] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = engine
+        self._proxies = proxies or {}
+        self._discreet = discreet(self._proxies)
         self._registry = registry
         self._platform = platform
         self._timeout = timeout
@@ -82,6 +87,7 @@ class DockerBuilder:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
         def line(text: str) -> None:
+            text = self._discreet(text)
             tail.append(text)
             log(text)
 
@@ -118,7 +124,9 @@ class DockerBuilder:
             "dockerfile": context.dockerfile,
             "rm": "1",
             "forcerm": "1",
-            "buildargs": json.dumps(dict(context.build_args)),
+            "buildargs": json.dumps(
+                {name: value.reveal() for name, value in self._proxies.items()} | dict(context.build_args)
+            ),
             "labels": json.dumps(dict(context.labels)),
         }
         if platform := context.platform or self._platform:
