@@ -64,18 +64,18 @@ def look(where: Origin, platform: Platform) -> Seen:
     """Read an image whole: its layers are fetched. Raises ImageError, RegistryError."""
     manifest = origin.image(where, platform)
     config = origin.config(where, manifest)
-    titles = _titles(config)
+    titles = _titles(config, len(manifest.layers))
     read = [contents.read(where.read(layer), f"{layer.digest} of {where.name}") for layer in manifest.layers]
     layers = [
         LayerSeen(
             digest=layer.digest,
             packed=layer.size,
-            title=titles[number] if number < len(titles) else "",
+            title=title,
             contents=there,
             packages=tuple(packages),
         )
-        for number, (layer, there, packages) in enumerate(
-            zip(manifest.layers, read, contents.packages_of(read), strict=True)
+        for layer, title, there, packages in zip(
+            manifest.layers, titles, read, contents.packages_of(read), strict=True
         )
     ]
     return Seen(
@@ -92,11 +92,13 @@ def look(where: Origin, platform: Platform) -> Seen:
     )
 
 
-def _titles(config: Mapping[str, Any]) -> list[str]:
+def _titles(config: Mapping[str, Any], count: int) -> list[str]:
+    """What made each layer. A history may be shorter than the layers: it is told from its end."""
     history = config.get("history")
     steps = [each for each in history if isinstance(each, Mapping)] if isinstance(history, list) else []
     told = [str(each.get("created_by", "")) for each in steps if not each.get("empty_layer")]
-    return [" ".join(text.split())[:_LONGEST_TITLE] for text in told]
+    short = [" ".join(text.split())[:_LONGEST_TITLE] for text in told[-count:]]
+    return [""] * (count - len(short)) + short
 
 
 def platforms(where: Origin) -> list[str]:

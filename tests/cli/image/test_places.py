@@ -345,3 +345,9 @@ def test_what_is_no_image_is_told(tmp_path: Path) -> None:
             run(inspect.command, str(tmp_path / name))
     with pytest.raises(ConfigError, match="neither a folder nor a file"):
         run(push.command, "absent-layout", "127.0.0.1:9/x:1")
+
+
+def test_layers_are_named_from_the_end_of_the_history(desk: Desk, tmp_path: Path) -> None:
+    made(desk, to=f"oci-layout:{tmp_path}/layout")
+    told = json.loads(run(inspect.command, f"{tmp_path}/layout", "--json"))
+    assert [each["title"] for each in told["layers"][:3]] == ["", "packages", "launch-agent: runners"]

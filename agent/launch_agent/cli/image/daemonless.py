@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from launch_agent.assembly.fetching import Report
     from launch_agent.assembly.image import Image
     from launch_agent.assembly.layout import ReadBlob
+    from launch_agent.assembly.origin import Origin
     from launch_agent.clients.oci.model import Descriptor
     from launch_agent.clients.oci.repository import Repository
     from launch_agent.images.agent.assemble import Assembled
@@ -76,8 +77,9 @@ def build(plan: Plan, wheel: Path, wish: Wish) -> str:
     with ExitStack() as stack:
         report = stack.enter_context(bars.progress(quiet=wish.quiet))
         where, base_place = stack.enter_context(places.opened(plan.base, plain=wish.plain))
-        pinned = plan.base.partition("@")[2]
-        kept = Kept(where, places.cache_folder() / "blobs", pinned)
+        kept: Origin = where
+        if base_place is not None:
+            kept = Kept(where, places.cache_folder() / "blobs", plan.base.partition("@")[2])
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="launch-agent-image-"))
         bench = Bench(
             origin=kept,
@@ -90,7 +92,7 @@ def build(plan: Plan, wheel: Path, wish: Wish) -> str:
             report=report,
         )
         made = assemble(plan, bench)
-        _tell(plan, made, quiet=wish.quiet)
+        _tell(plan, made, is_pinned=base_place is None or "@" in plan.base, quiet=wish.quiet)
         if to.kind == places.REGISTRY:
             assert ref is not None
             target = stack.enter_context(places.repository(ref, plain=wish.plain))
@@ -130,11 +132,11 @@ def _checked(plan: Plan, wish: Wish) -> tuple[Destination, ImageRef | None]:
     return to, ref
 
 
-def _tell(plan: Plan, made: Sequence[Assembled], *, quiet: bool) -> None:
+def _tell(plan: Plan, made: Sequence[Assembled], *, is_pinned: bool, quiet: bool) -> None:
     """What a user should know of an image that was made without an engine."""
     if quiet:
         return
-    if "@" not in plan.base and (digest := made[0].image.base.digest):
+    if not is_pinned and (digest := made[0].image.base.digest):
         click.echo(f"base {plan.base} is not pinned; its image is {digest}", err=True)
     if not all(each.is_compiled for each in made):
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
