@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -10,11 +11,13 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from launch_agent.assembly import image, layer
+from launch_agent.assembly import image, layer, layout
+from launch_agent.assembly.origin import Layout
 from launch_agent.errors import ImageError
 from launch_agent.images.agent.plan import ExtraFile, Index, Package, Plan, Pruning
 from launch_agent.spec.secret import Secret
@@ -317,3 +320,22 @@ def test_a_full_disk_is_told(fresh_desk: Desk, small_disk: Path) -> None:
     (small_disk / "filler").unlink()
     fresh_desk.packages.pop()
     assert fresh_desk.build(fresh_desk.plan())
+
+
+def test_a_layout_on_a_full_disk_leaves_nothing(desk: Desk, small_disk: Path) -> None:
+    (made,) = desk.build(desk.plan())
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError):
+        filler.write_bytes(b"x" * 2_000_000)
+    where = Layout(desk.base)
+    ways = (
+        partial(layout.write, [made.image]),
+        partial(layout.write_archive, made.image, reference=""),
+    )
+    for write in ways:
+        with pytest.raises(ImageError, match="No space left") as told:
+            write(small_disk / "out", read_base=where.read)
+        assert "make room" in told.value.hint
+        assert list(small_disk.iterdir()) == [filler]
+    filler.unlink()
+    layout.write([made.image], small_disk / "out", read_base=where.read)
