@@ -36,6 +36,25 @@ def s3(bucket: str) -> dict[str, Any]:
     )
 
 
+def sagemaker(*, region: str, account: str, role: str, key: str) -> dict[str, Any]:
+    """As written: without the colon before the kind of resource, which matches no training job."""
+    condition = {"kms:ViaService": f"sagemaker.{region}.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
+    return _policy(
+        {
+            "Effect": "Allow",
+            "Action": "sagemaker:CreateTrainingJob",
+            "Resource": f"arn:aws:sagemaker:{region}:{account}/*",
+        },
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": role},
+        {
+            "Effect": "Allow",
+            "Action": "kms:CreateGrant",
+            "Resource": key,
+            "Condition": {"StringEquals": condition},
+        },
+    )
+
+
 def without(policy: Mapping[str, Any], place: int) -> dict[str, Any]:
     """The policy with one statement less."""
     kept = [each for number, each in enumerate(policy["Statement"]) if number != place]

@@ -12,11 +12,11 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes import aws_model
+from tests.fakes import aws_model, iam
 from tests.fakes.local_container import LocalContainer
 from tests.fakes.loopback import Loopback, Raw, Reply, Request, drop
 
@@ -74,7 +74,8 @@ class Job:
 class SageMakerServer(Loopback):
     """`runs` says whether jobs' commands are started; else `move` is how jobs get on. `faults` holds, for
     each operation, what its next requests get in place of an answer; `after` what happens once one has acted.
-    `expired` are access keys that are accepted no more; `counts` the requests by operation."""
+    `expired` are access keys that are accepted no more; `counts` the requests by operation. `policies` are
+    the IAM policies of whoever asks, None for all rights."""
 
     def __init__(self, *, runs: bool = True, grace: float = 120.0, port: int = 0) -> None:
         self.runs = runs
@@ -83,6 +84,7 @@ class SageMakerServer(Loopback):
         self.faults: dict[str, list[Refusal | Callable[[], None]]] = {}
         self.after: dict[str, Callable[[], Raw | None]] = {}
         self.expired: set[str] = set()
+        self.policies: Sequence[Mapping[str, Any]] | None = None
         self.keys: list[str] = []
         self.counts: Counter[str] = Counter()
         self.rows_have_detail = True
@@ -125,6 +127,7 @@ class SageMakerServer(Loopback):
             if fault is not None:
                 fault()
             self._admit(request)
+            self._authorize(_SERVICES[prefix], operation, body)
             _judge(_SERVICES[prefix], operation, body)
             with self._guard:
                 reply = Reply.of(getattr(self, f"_{operation}")(body))
@@ -140,6 +143,17 @@ class SageMakerServer(Loopback):
         self.keys.append(found[1])
         if found[1] in self.expired:
             raise Refusal("ExpiredTokenException", "The security token included in the request is expired")
+
+    def _authorize(self, service: str, operation: str, body: Mapping[str, Any]) -> None:
+        if self.policies is None:
+            return
+        for action, resource, context in _rights(service, operation, body):
+            if not iam.allows(self.policies, action, resource, context):
+                message = (
+                    f"User: arn:aws:iam::{ACCOUNT}:user/agent is not authorized to perform: {action} on "
+                    f"resource: {resource} because no identity-based policy allows the {action} action"
+                )
+                raise Refusal("AccessDeniedException", message)
 
     def _CreateTrainingJob(self, body: Mapping[str, Any]) -> Any:  # noqa: N802 - the operations' names
         name = body["TrainingJobName"]
@@ -266,6 +280,26 @@ class SageMakerServer(Loopback):
         now = int(self.clock() * 1000)
         events = [{"timestamp": now, "ingestionTime": now, "message": line} for line in lines]
         return {"events": events, "nextBackwardToken": back, "nextForwardToken": "f/0"}
+
+
+def _rights(
+    service: str, operation: str, body: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Action, resource and context of all that a request needs (Service Authorization Reference)."""
+    if service == "logs":
+        yield f"logs:{operation}", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{body['logGroupName']}:x", {}
+        return
+    jobs = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/"
+    name = body.get("TrainingJobName") or body.get("ResourceArn", "").rpartition("/")[2]
+    yield f"sagemaker:{operation}", "*" if operation == "ListTrainingJobs" else f"{jobs}{name}", {}
+    if operation != "CreateTrainingJob":
+        return
+    if body.get("Tags"):
+        yield "sagemaker:AddTags", f"{jobs}{name}", {}
+    yield "iam:PassRole", body["RoleArn"], {"iam:PassedToService": "sagemaker.amazonaws.com"}
+    if key := body.get("ResourceConfig", {}).get("VolumeKmsKeyId"):
+        via = f"sagemaker.{REGION}.amazonaws.com"
+        yield "kms:CreateGrant", key, {"kms:ViaService": via, "kms:GrantIsForAWSResource": "true"}
 
 
 def _judge(service: str, operation: str, body: Mapping[str, Any]) -> None:

@@ -78,6 +78,11 @@ class SageMakerBench:
         self.server.grace = 0.3
         return {}
 
+    @classmethod
+    def composed(cls) -> dict[str, Any]:
+        """A request of the API as the agent makes it."""
+        return compose(RunRequest(identity=identity_for("agent"), image=IMAGE, resource_args=queue()))
+
     def half_start(self, request: RunRequest) -> None:
         """The request has arrived, and the agent is gone before it is answered."""
         self.service().call("create", "create_training_job", **compose(request))
