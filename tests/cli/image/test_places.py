@@ -99,9 +99,13 @@ def test_all_places_get_the_same_image(desk: Desk, docker_registry: str, tmp_pat
         assert json.load(told)[0]["RepoTags"] == [name]
 
 
-def test_a_base_in_a_registry_is_linked_where_the_image_goes(desk: Desk, docker_registry: str) -> None:
+def test_a_base_in_a_registry_is_linked_where_the_image_goes(
+    desk: Desk, docker_registry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = f"{docker_registry}/agent-{uuid.uuid4().hex[:8]}"
     based = run(push.command, str(desk.base), f"{name}/base:1").strip()
+    build(desk.plan(base=f"{name}/base:1"), wheel(desk), Wish(reference=f"{name}/agent:1"))
+    assert f"--base {name}/base:1@{based.rpartition('@')[2]}" in capsys.readouterr().err
     found = made(desk, desk.plan(base=based), reference=f"{name}/agent:1")
     client, there, ref = place(found)
     manifest = there.manifest(ref.digest)

@@ -70,6 +70,7 @@ def build(plan: Plan, wheel: Path, wish: Wish) -> str:
     Nothing is begun that cannot be ended: what is asked for is checked before. Raises LaunchError.
     """
     from launch_agent.assembly.kept import Kept
+    from launch_agent.assembly.origin import InRegistry
     from launch_agent.cli.image import bars
     from launch_agent.images.agent.assemble import Bench, assemble
 
@@ -79,7 +80,9 @@ def build(plan: Plan, wheel: Path, wish: Wish) -> str:
         where, base_place = stack.enter_context(places.opened(plan.base, plain=wish.plain))
         kept: Origin = where
         if base_place is not None:
-            kept = Kept(where, places.cache_folder() / "blobs", plan.base.partition("@")[2])
+            # A tag is looked up once: it may be another image when the next platform is asked for.
+            digest = plan.base.partition("@")[2] or where.top().digest
+            kept = Kept(InRegistry(base_place, digest), places.cache_folder() / "blobs", digest)
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="launch-agent-image-"))
         bench = Bench(
             origin=kept,
@@ -92,7 +95,8 @@ def build(plan: Plan, wheel: Path, wish: Wish) -> str:
             report=report,
         )
         made = assemble(plan, bench)
-        _tell(plan, made, is_pinned=base_place is None or "@" in plan.base, quiet=wish.quiet)
+        if not wish.quiet:
+            _tell(plan, made, "" if base_place is None or "@" in plan.base else kept.top().digest)
         if to.kind == places.REGISTRY:
             assert ref is not None
             target = stack.enter_context(places.repository(ref, plain=wish.plain))
@@ -132,12 +136,11 @@ def _checked(plan: Plan, wish: Wish) -> tuple[Destination, ImageRef | None]:
     return to, ref
 
 
-def _tell(plan: Plan, made: Sequence[Assembled], *, is_pinned: bool, quiet: bool) -> None:
-    """What a user should know of an image that was made without an engine."""
-    if quiet:
-        return
-    if not is_pinned and (digest := made[0].image.base.digest):
-        click.echo(f"base {plan.base} is not pinned; its image is {digest}", err=True)
+def _tell(plan: Plan, made: Sequence[Assembled], unpinned: str) -> None:
+    """What a user should know of an image that was made without an engine; `unpinned` is the digest of a base
+    that was named by a tag."""
+    if unpinned:
+        click.echo(f"the base was named by a tag; to pin it: --base {plan.base}@{unpinned}", err=True)
     if not all(each.is_compiled for each in made):
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
         click.echo(
