@@ -1,8 +1,8 @@
 """Custom jobs of Vertex AI and Cloud Logging, as far as the agent uses them, on a loopback port.
 
 Each job that is created is compared with the API's own description (the discovery document that
-google-api-python-client brings): a field that the API does not have is refused, as the API does it. Tests
-move jobs from state to state.
+google-api-python-client brings): a field that the API does not have is refused, as the API does it. With
+`runs` jobs run as processes of this machine; else tests move them from state to state.
 """
 
 from __future__ import annotations
@@ -10,87 +10,201 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import googleapiclient
 
-from tests.fakes.loopback import Loopback, Reply, Request
+from tests.fakes.local_container import LocalContainer
+from tests.fakes.loopback import Loopback, Raw, Reply, Request, drop
 
 _DOCUMENT = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents" / "aiplatform.v1.json"
 _JOB = "GoogleCloudAiplatformV1CustomJob"
 _PAGE = 100
 _LABEL = re.compile(r'labels\.([\w-]+)="([^"]*)"')
 _STATE = re.compile(r'state="([A-Z_]+)"')
+_SINCE = re.compile(r'create_time>"([^"]+)"')
+_LIVE = ("JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING")
+_BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class CustomJobs(Loopback):
-    """`jobs` are the API's objects by name; `logs` the lines of each job. `refusals` answer the next requests
-    in place of acting: a status and a message each."""
+    """`jobs` are the API's objects by name; `logs` the entries of each job, texts or whole ones. `refusals`
+    answer the next requests in place of acting: a status and a message each; `broken_creates` the next
+    creations, with whether the job is made all the same. `takes` says which tokens are
+    taken; `counts` how many requests of each kind there were, `began` which jobs got to run. `startup` is the
+    seconds until they do, `grace` those between the signals of a stop."""
 
-    def __init__(self, *, token: str = "") -> None:
+    def __init__(self, *, token: str = "", runs: bool = False, grace: float = 10.0) -> None:
         self._schemas = json.loads(_DOCUMENT.read_text(encoding="utf-8"))["schemas"]
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
+        self._number = 0
+        self._runs = runs
+        self._containers: dict[str, LocalContainer] = {}
+        self._timers: dict[str, threading.Timer] = {}
+        self._stopped: set[str] = set()
+        self.began: list[str] = []
+        self.grace = grace
+        self.startup = 0.05
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.logs: dict[str, list[str]] = {}
+        self.logs: dict[str, list[Any]] = {}
         self.refusals: list[tuple[int, str]] = []
-        self.token = token
-        self.lists = 0
+        self.broken_creates: list[tuple[int, str, bool]] = []
+        self._left: int | None = None
+        self._acts = False
+        self.takes: Callable[[str], bool] = lambda sent: sent.startswith(token)
+        self.counts: Counter[str] = Counter()
         super().__init__(self._answer)
 
     def set_state(self, name: str, state: str, **fields: Any) -> None:
         with self._guard:
             self.jobs[name] |= {"state": f"JOB_STATE_{state}", **fields}
 
-    def _answer(self, request: Request) -> Reply:
+    def remove(self, name: str) -> None:
+        """As somebody else would delete a job, whatever it does."""
         with self._guard:
-            if self.refusals:
-                status, message = self.refusals.pop(0)
-                return _error(status, message)
-            if not request.headers.get("authorization", "").startswith(f"Bearer {self.token}"):
-                return _error(401, "Request had invalid authentication credentials.")
-            address = urlsplit(request.path)
-            if address.path == "/v2/entries:list":
-                return self._entries(request.json())
-            return self._custom_jobs(request, address.path.removeprefix("/v1/"), parse_qs(address.query))
+            container = self._containers.pop(name, None)
+            del self.jobs[name]
+        if container is not None:
+            container.close()
+
+    def close(self) -> None:
+        super().close()
+        with self._guard:
+            timers, containers = list(self._timers.values()), list(self._containers.values())
+        for timer in timers:
+            timer.cancel()
+        for container in containers:
+            container.close()
+
+    def die(self, after: int, *, acts: bool) -> None:
+        """Answer so many requests more, then none, as towards an agent that is killed: the first of these is
+        acted upon, or not."""
+        self._left, self._acts = after, acts
+
+    def revive(self) -> None:
+        self._left = None
+
+    def _answer(self, request: Request) -> Reply | Raw:
+        with self._guard:
+            if self._left is None:
+                return self._act(request)
+            self._left -= 1
+            if self._left >= 0:
+                return self._act(request)
+            if self._left == -1 and self._acts:
+                self._act(request)
+            return drop
+
+    def _act(self, request: Request) -> Reply:
+        if self.refusals:
+            status, message = self.refusals.pop(0)
+            return error(status, message)
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or not self.takes(sent):
+            return error(401, "Request had invalid authentication credentials.")
+        address = urlsplit(request.path)
+        if address.path == "/v2/entries:list":
+            self.counts["logs"] += 1
+            return self._entries(request.json())
+        return self._custom_jobs(request, address.path.removeprefix("/v1/"), parse_qs(address.query))
 
     def _custom_jobs(self, request: Request, path: str, query: Mapping[str, list[str]]) -> Reply:
         if path.endswith("/customJobs"):
             if request.method == "GET":
                 return self._list(query)
+            self.counts["create"] += 1
+            if self.broken_creates:
+                status, message, acts = self.broken_creates.pop(0)
+                if acts:
+                    self._create(path, request.json())
+                return error(status, message)
             return self._create(path, request.json())
         name, _, verb = path.partition(":")
+        self.counts[verb or request.method.lower()] += 1
         if name not in self.jobs:
-            return _error(404, f"The CustomJob {name} does not exist.")
+            return error(404, f"The CustomJob {name} does not exist.")
         job = self.jobs[name]
         if verb == "cancel":
-            if job["state"] in ("JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING"):
-                job["state"] = "JOB_STATE_CANCELLING"
+            if job["state"] not in _LIVE:
+                return error(400, f"The job cannot be cancelled in state {job['state']}.", _PRECONDITION)
+            job["state"] = "JOB_STATE_CANCELLING"
+            self._stop(name)
             return Reply.of({})
         if request.method == "DELETE":
+            if job["state"] in (*_LIVE, "JOB_STATE_CANCELLING"):
+                return error(400, f"The job cannot be deleted in state {job['state']}.", _PRECONDITION)
             del self.jobs[name]
             return Reply.of({"name": f"{name}/operations/1", "done": True})
         return Reply.of(job)
 
     def _create(self, path: str, job: Any) -> Reply:
         if unknown := self._unknown(job, _JOB, "custom_job"):
-            return _error(400, f"Invalid JSON payload received. Unknown name {unknown}")
-        number = len(self.jobs) + 1
-        name = f"{path}/{number}"
-        self.jobs[name] = {
-            **job,
-            "name": name,
-            "state": "JOB_STATE_PENDING",
-            "createTime": f"2026-01-01T00:{number // 60 % 60:02}:{number % 60:02}Z",
-        }
+            return error(400, f"Invalid JSON payload received. Unknown name {unknown}")
+        self._number += 1
+        name = f"{path}/{self._number}"
+        created = (_BEGINNING + timedelta(milliseconds=self._number)).isoformat().replace("+00:00", "Z")
+        self.jobs[name] = {**job, "name": name, "state": "JOB_STATE_PENDING", "createTime": created}
+        if self._runs:
+            timer = threading.Timer(self.startup, self._begin, (name,))
+            timer.daemon = True
+            self._timers[name] = timer
+            timer.start()
         return Reply.of(self.jobs[name])
 
+    def _begin(self, name: str) -> None:
+        """Machines are there: the container of the first pool runs, and is the job."""
+        with self._guard:
+            self._timers.pop(name, None)
+            job = self.jobs.get(name)
+            if job is None or job["state"] != "JOB_STATE_PENDING":
+                return
+            container = job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]
+            job["state"] = "JOB_STATE_RUNNING"
+            self.began.append(name)
+            self.logs[name] = []
+            made = LocalContainer(
+                [*container.get("command", ()), *container.get("args", ())],
+                {each["name"]: each["value"] for each in container.get("env", ())},
+                printed=self.logs[name].append,
+                ended=lambda code: self._ended(name, code),
+                grace=self.grace,
+            )
+            self._containers[name] = made
+
+    def _ended(self, name: str, code: int) -> None:
+        with self._guard:
+            if name not in self.jobs:
+                return
+            if name in self._stopped:
+                self.set_state(name, "CANCELLED")
+            elif code == 0:
+                self.set_state(name, "SUCCEEDED")
+            else:
+                said = f"The replica workerpool0-0 exited with a non-zero status of {code}."
+                self.set_state(name, "FAILED", error={"code": 3, "message": said + self._last(name)})
+
+    def _last(self, name: str) -> str:
+        lines = self.logs.get(name, [])
+        return f" {lines[-1]}" if lines and len(lines[-1]) < 200 else ""
+
+    def _stop(self, name: str) -> None:
+        self._stopped.add(name)
+        if timer := self._timers.pop(name, None):
+            timer.cancel()
+            self.set_state(name, "CANCELLED")
+        elif container := self._containers.get(name):
+            container.stop()
+
     def _list(self, query: Mapping[str, list[str]]) -> Reply:
-        self.lists += 1
+        self.counts["list"] += 1
         wanted = query["filter"][0]
         labels, states = dict(_LABEL.findall(wanted)), set(_STATE.findall(wanted))
+        assert not (since := _SINCE.search(wanted)) or datetime.fromisoformat(since[1])
         found = [
             job
             for job in self.jobs.values()
@@ -110,15 +224,20 @@ class CustomJobs(Loopback):
         assert found is not None
         lines = next((lines for name, lines in self.logs.items() if name.endswith(f"/{found[1]}")), [])
         assert asked["orderBy"] == "timestamp desc"
-        newest = [{"textPayload": line} for line in reversed(lines)]
-        return Reply.of({"entries": newest[: asked["pageSize"]]})
+        newest = [line if isinstance(line, dict) else {"textPayload": line} for line in reversed(lines)]
+        start = int(asked.get("pageToken", "0"))
+        end = start + asked["pageSize"]
+        more = {"nextPageToken": str(end)} if len(newest) > end else {}
+        return Reply.of({"entries": newest[start:end], **more})
 
     def _unknown(self, value: Any, schema: str, place: str) -> str:
-        """The first field that the API's description does not have."""
+        """The first field that the API's description does not have, or that has another type there."""
         known = self._schemas[schema].get("properties", {})
         for key, item in value.items():
             if key not in known:
                 return f'"{key}" at "{place}"'
+            if not _fits(item, known[key]):
+                return f'"{key}" at "{place}": {item!r}'
             inner = known[key].get("$ref") or known[key].get("items", {}).get("$ref")
             for each in (item if isinstance(item, list) else [item]) if inner else []:
                 if found := self._unknown(each, inner, f"{place}.{key}"):
@@ -126,5 +245,25 @@ class CustomJobs(Loopback):
         return ""
 
 
-def _error(status: int, message: str) -> Reply:
-    return Reply.of({"error": {"code": status, "message": message}}, status=status)
+def _fits(value: Any, shape: Mapping[str, Any]) -> bool:
+    """Whether a value has a field's type, as the JSON of Google's APIs has it."""
+    if "$ref" in shape or shape["type"] == "object":
+        return isinstance(value, dict)
+    if shape["type"] == "array":
+        return isinstance(value, list) and all(_fits(item, shape["items"]) for item in value)
+    if shape.get("format") == "google-duration":
+        return isinstance(value, str) and bool(re.fullmatch(r"\d+(\.\d{1,9})?s", value))
+    if shape.get("format") in ("int32", "int64"):
+        return isinstance(value, int) and not isinstance(value, bool)
+    if "enum" in shape:
+        return value in shape["enum"]
+    return isinstance(value, bool if shape["type"] == "boolean" else str)
+
+
+_PRECONDITION = "FAILED_PRECONDITION"
+
+
+def error(status: int, message: str, word: str = "", details: Any = ()) -> Reply:
+    """An answer of the API that says no."""
+    body = {"code": status, "message": message, "status": word, "details": list(details)}
+    return Reply.of({"error": body}, status=status)

@@ -2,247 +2,187 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from launch_agent.clients.http import HttpClient, HttpSettings
+from launch_agent.environments.gcp import GcpEnvironment
 from launch_agent.errors import ConfigError, RunnerError, SubmitRejected
+from launch_agent.runners import health_of, usage_of
 from launch_agent.runners.vertex import create
-from launch_agent.runners.vertex.request import camel, compose, identity_of
+from launch_agent.runners.vertex.run import CustomJob
 from launch_agent.runners.vertex.runner import VertexRunner
-from launch_agent.runners.vertex.states import status_of
+from launch_agent.runners.vertex.service import Service
 from launch_agent.spec import macros
-from launch_agent.spec.model import RunIdentity, RunRequest, RunState
-from launch_agent.spec.secret import Secret
+from launch_agent.spec.model import RunState
 from tests.fakes.custom_jobs import CustomJobs
+from tests.fakes.eventually import eventually
 from tests.fakes.google_tokens import GoogleTokens
+from tests.runners.vertex.bench import IMAGE, PROJECT, REGION, VertexBench, queue
+from tests.runners.vertex.test_faults import state_of
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "queue-configs" / "vertex.yaml"
-PLACE = "projects/treasure/locations/europe-west4/customJobs"
-
-
-def identity(item: str = "") -> RunIdentity:
-    item = item or uuid.uuid4().hex
-    return RunIdentity(
-        agent="agent é",
-        item_id=item,
-        queue="gpu queue",
-        queue_entity="acme",
-        run_id=item[:8],
-        entity="acme",
-        project="Été 2026",
-    )
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples" / "queue-configs").glob("vertex*.yaml"))
 
 
-def request(**fields: Any) -> RunRequest:
-    image = "europe-docker.pkg.dev/treasure/jobs/train@sha256:" + "0" * 64
-    args = macros.fill(yaml.safe_load(EXAMPLE.read_text()), {"image_uri": image})
-    usual: dict[str, Any] = {
-        "identity": identity(),
-        "image": image,
-        "entry_point": ["python", "train.py"],
-        "args": ["--lr", "0.1"],
-        "env": {"WANDB_PROJECT": "p"},
-        "secret_env": {"WANDB_API_KEY": Secret("hush")},
-        "resource_args": args,
-    }
-    return RunRequest(**{**usual, **fields})
+def submitted(desk: VertexBench, runner: VertexRunner | None = None, **fields: Any) -> CustomJob:
+    run = (runner or desk.runner()).submit(desk.request(**fields))
+    assert isinstance(run, CustomJob)
+    return run
 
 
-@pytest.fixture
-def jobs() -> Iterator[CustomJobs]:
-    with CustomJobs(token="ya29.") as server:
-        yield server
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_examples_run(server: CustomJobs, desk: VertexBench, file: Path) -> None:
+    """The server compares every field with the API's own description."""
+    text = file.read_text(encoding="utf-8").replace("{{machine_type}}", "g2-standard-8")
+    values = {"image_uri": IMAGE, "entity_name": "acme", "project_name": "p", "run_id": "r"}
+    run = submitted(desk, resource_args=macros.fill(yaml.safe_load(text), values))
+    server.set_state(run.name, "SUCCEEDED")
+    eventually(lambda: state_of(run) is RunState.FINISHED, within=20)
 
 
-@pytest.fixture
-def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleTokens]:
-    with GoogleTokens(tmp_path) as made:
-        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(made.key_file))
-        yield made
-
-
-@pytest.fixture
-def runner(jobs: CustomJobs, tokens: GoogleTokens) -> Iterator[VertexRunner]:
-    made = create(
-        {
-            "environment": {"type": "gcp", "project": "treasure", "region": "europe-west4"},
-            "endpoints": {"aiplatform": jobs.url, "logging": jobs.url},
-        }
-    )
-    assert isinstance(made, VertexRunner)
-    made._fresh = 0.0
+def test_the_config_makes_the_runner(desk: VertexBench, server: CustomJobs) -> None:
+    made = create(desk.options(keep=True))
     made.verify()
-    yield made
+    run = made.submit(desk.request())
+    assert run.status() is run.status()
     made.close()
 
 
-def test_a_job_runs_to_its_end(jobs: CustomJobs, runner: VertexRunner) -> None:
-    asked = request()
-    run = runner.submit(asked)
-    ((name, job),) = jobs.jobs.items()
-    container = job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]
-    assert container["imageUri"] == asked.image
-    assert (container["command"], container["args"]) == (["python", "train.py"], ["--lr", "0.1"])
-    assert {"name": "WANDB_API_KEY", "value": "hush"} in container["env"]
-    assert job["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"].startswith("gs://my-bucket/launch-agent/")
-    assert identity_of(job) == asked.identity
-    assert run.status().state is RunState.STARTING
-    jobs.set_state(name, "RUNNING")
-    assert run.status().state is RunState.RUNNING
-    jobs.logs[name] = [f"line {number}" for number in range(50)]
-    assert run.logs(2) == "line 48\nline 49\n"
-    jobs.set_state(name, "SUCCEEDED")
-    assert run.status().state is RunState.FINISHED
-    run.release()
-    assert name in jobs.jobs
+@pytest.mark.parametrize("part", [{"type": "local"}, {"type": "gcp", "project": "", "region": "x"}])
+def test_without_google_cloud_there_is_no_runner(part: Mapping[str, str]) -> None:
+    with pytest.raises(ConfigError) as missing:
+        create({"environment": part})
+    assert missing.value.path in ("environment.type", "environment.project")
 
 
-def test_what_is_submitted_twice_runs_once(jobs: CustomJobs, runner: VertexRunner) -> None:
-    asked = request()
-    first = runner.submit(asked)
-    assert runner.submit(asked).id == first.id
-    assert len(jobs.jobs) == 1
+def test_a_queue_that_waits_holds_back_the_start_timeout(server: CustomJobs, desk: VertexBench) -> None:
+    run = submitted(desk)
+    server.set_state(run.name, "QUEUED")
+    eventually(lambda: run.status().held, within=20)
+    assert run.status().reason == "Queued"
 
 
-def test_of_submits_at_the_same_time_one_survives(jobs: CustomJobs, runner: VertexRunner) -> None:
-    """The API has no names to collide on; the oldest job wins, whoever looks."""
-    asked = request()
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: runner.submit(asked), range(6)))
-    runner.submit(asked)
-    live = [job for job in jobs.jobs.values() if job["state"] == "JOB_STATE_PENDING"]
-    assert len(live) == 1
-    assert live[0]["createTime"] == min(job["createTime"] for job in jobs.jobs.values())
+def test_a_failure_has_the_reason_that_a_listing_lacks(server: CustomJobs, desk: VertexBench) -> None:
+    run = submitted(desk)
+    error = {"code": 8, "message": "Quota exceeded for custom_model_training_cpus"}
+    server.set_state(run.name, "FAILED", error=error)
+    eventually(lambda: state_of(run) is RunState.FAILED, within=20)
+    assert run.status().reason == "QuotaExceeded"
 
 
-def test_runs_are_found_again_after_a_restart(jobs: CustomJobs, runner: VertexRunner) -> None:
-    asked = [request() for _ in range(3)]
-    for each in asked:
-        runner.submit(each)
-    jobs.set_state(next(iter(jobs.jobs)), "FAILED", error={"code": 3, "message": "exit code: 7"})
-    runner.submit(replace(request(), identity=replace(identity(), agent="another")))
-    found = runner.adopt("agent é")
-    assert {run.identity for run in found} == {each.identity for each in asked}
-    assert sorted(run.status().state for run in found) == ["failed", "starting", "starting"]
+def test_a_thousand_runs_cost_ten_looks_a_minute(server: CustomJobs, desk: VertexBench) -> None:
+    """Whoever asks for a run's state asks nobody else; rounds get rarer as pages get more."""
+    now = [0.0]
+    runner = desk.runner(fresh=10.0, clock=lambda: now[0])
+    listing = runner.listing(desk.agent)
+    listing._poller.close()  # the rounds are made by hand, in a time of the test's own
+    runs = [submitted(desk, runner) for _ in range(1_000)]
+    now[0] += 100.0
+    listing.work()
+    server.counts.clear()
+    for _ in range(600):
+        now[0] += 0.1
+        listing.work()
+        assert all(run.status().state is RunState.STARTING for run in runs[:3])
+    assert sum(server.counts.values()) <= 12
+    for run in runs[:30]:
+        server.set_state(run.name, "RUNNING")
+    now[0] += 60.0
+    listing.work()
+    assert [run.status().state for run in runs[:31]] == [RunState.RUNNING] * 30 + [RunState.STARTING]
 
 
-def test_a_stop_is_a_stop(jobs: CustomJobs, runner: VertexRunner) -> None:
-    run = runner.submit(request())
-    run.cancel()
-    run.cancel()
-    assert run.status().state is RunState.STOPPING
-    jobs.set_state(next(iter(jobs.jobs)), "CANCELLED")
-    assert run.status().state is RunState.STOPPED
+def test_nothing_is_asked_where_nothing_runs(server: CustomJobs, desk: VertexBench) -> None:
+    runner = desk.runner()
+    run = submitted(desk, runner)
+    server.set_state(run.name, "SUCCEEDED")
+    eventually(lambda: state_of(run) is RunState.FINISHED, within=20)
+    assert health_of(runner) == []
+    assert runner.listing(desk.agent).work() == float("inf")
 
 
-def test_a_job_that_somebody_deletes_has_failed(jobs: CustomJobs, runner: VertexRunner) -> None:
-    run = runner.submit(request())
-    jobs.jobs.clear()
-    assert (run.status().state, run.status().reason) == (RunState.FAILED, "JobDeleted")
+def test_what_was_asked_for_is_counted(server: CustomJobs, desk: VertexBench) -> None:
+    runner = desk.runner()
+    submitted(desk, runner)
+    (watch,) = health_of(runner)
+    assert watch.age < 60
+    requests = usage_of(runner).requests
+    assert requests["create", "200"][0] == 1
+    assert requests["list", "200"][0] >= 2
 
 
-def test_a_hundred_runs_cost_one_listing(jobs: CustomJobs, runner: VertexRunner) -> None:
-    runner._fresh = 60.0
-    runs = [runner.submit(request()) for _ in range(100)]
-    before = jobs.lists
-    for run in runs:
-        run.status()
-    assert jobs.lists - before <= 1
+def test_logs_tell_machines_apart_and_come_in_pages(server: CustomJobs, desk: VertexBench) -> None:
+    run = submitted(desk)
+    assert run.logs(10) == ""
+    place = f"projects/{PROJECT}/logs"
+    server.logs[run.name] = [
+        {"logName": f"{place}/ml.googleapis.com%2F1", "jsonPayload": {"message": "Job is running."}},
+        {"logName": f"{place}/workerpool0-0", "textPayload": "chief\n"},
+        {"logName": f"{place}/workerpool1-0", "jsonPayload": {"message": "worker", "level": "INFO"}},
+        {"logName": f"{place}/workerpool1-0", "jsonPayload": {"loss": 1}},
+    ]
+    assert run.logs(10) == (
+        'Job is running.\n[workerpool0-0] chief\n[workerpool1-0] worker\n[workerpool1-0] {"loss": 1}\n'
+    )
+    server.logs[run.name] = [f"line {number}" for number in range(2_500)]
+    assert run.logs(2_200).splitlines()[0] == "line 300"
+    assert run.logs(1) == "line 2499\n"
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_passes_is_asked_again(jobs: CustomJobs, runner: VertexRunner, status: int) -> None:
-    run = runner.submit(request())
-    jobs.refusals = [(status, "come back later")] * 4
-    with pytest.raises(RunnerError) as failed:
-        run.status()
-    assert failed.value.retryable
-    jobs.refusals = []
-    assert run.status().state is RunState.STARTING
-
-
-def test_a_token_that_is_not_taken_is_renewed(
-    jobs: CustomJobs, runner: VertexRunner, tokens: GoogleTokens
+def test_an_agent_that_may_not_read_logs_follows_its_runs_all_the_same(
+    server: CustomJobs, desk: VertexBench
 ) -> None:
-    run = runner.submit(request())
-    jobs.token = f"ya29.{tokens.issued + 1}"
-    assert run.status().state is RunState.STARTING
+    run = submitted(desk, desk.runner(fresh=60.0))
+    eventually(lambda: server.counts["list"] == 3, within=20)  # the two looks of a submit, and one round
+    server.refusals = [(403, "Permission 'logging.logEntries.list' denied on resource")]
+    with pytest.raises(RunnerError) as denied:
+        run.logs(10)
+    assert "logging.logEntries.list" in denied.value.hint
+
+
+def test_a_field_that_the_api_does_not_have_is_refused_once(server: CustomJobs, desk: VertexBench) -> None:
+    args = queue(image_uri=IMAGE)
+    args["spec"]["worker_pool_specs"][0]["machine"] = 1
+    with pytest.raises(SubmitRejected, match="machine"):
+        submitted(desk, resource_args=args)
+    assert not server.counts["create"]
+
+
+@pytest.mark.parametrize(
+    ("universe", "host"),
+    [
+        ("googleapis.com", "europe-west4-aiplatform.googleapis.com"),
+        ("apis.fr", "europe-west4-aiplatform.apis.fr"),
+    ],
+)
+def test_the_address_is_that_of_the_region_and_the_universe(
+    tokens: GoogleTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, universe: str, host: str
+) -> None:
+    """The very first request goes there, before any token was asked for."""
+    key = json.loads(tokens.key_file.read_text(encoding="utf-8")) | {"universe_domain": universe}
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(key), encoding="utf-8")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    session = GcpEnvironment(PROJECT, REGION).session
+    made = Service(HttpClient(HttpSettings()), session, project=PROJECT, region=REGION, endpoints={})
+    assert made._aiplatform() == f"https://{host}"
+    assert made._logging() == f"https://logging.{universe}"
+
+
+def test_private_endpoints_are_taken_as_they_are() -> None:
+    endpoints = {"aiplatform": "https://europe-west4-aiplatform.p.googleapis.com/"}
+    made = Service(HttpClient(HttpSettings()), None, project=PROJECT, region=REGION, endpoints=endpoints)  # type: ignore[arg-type]  # nobody is asked for credentials
+    assert made._aiplatform() == "https://europe-west4-aiplatform.p.googleapis.com"
 
 
 @pytest.mark.req("VTX-1")
-def test_a_missing_permission_is_named(jobs: CustomJobs, runner: VertexRunner) -> None:
-    jobs.refusals = [(403, "Permission 'aiplatform.customJobs.list' denied on resource 'x'")]
-    with pytest.raises(SubmitRejected) as refused:
-        runner.submit(request())
+def test_a_missing_permission_is_named(server: CustomJobs, desk: VertexBench) -> None:
+    server.refusals = [(403, "Permission 'aiplatform.customJobs.list' denied on resource 'x'")]
+    with pytest.raises(RunnerError) as refused:
+        desk.runner().verify()
     assert "aiplatform.customJobs.list" in refused.value.hint
-
-
-def test_a_field_that_the_api_does_not_have_is_refused_once(jobs: CustomJobs, runner: VertexRunner) -> None:
-    args = {"spec": {"staging_bucket": "gs://b", "worker_pool_specs": [{"machine": 1}]}}
-    with pytest.raises(SubmitRejected, match="machine"):
-        runner.submit(request(resource_args=args))
-    assert not jobs.jobs
-
-
-@pytest.mark.req("VTX-2")
-def test_everything_that_is_missing_is_named_at_once() -> None:
-    with pytest.raises(SubmitRejected) as refused:
-        compose(request(resource_args={"run": {"nonsense": 1}}))
-    said = refused.value.message
-    assert all(word in said for word in ("staging_bucket", "worker_pool_specs", "run.nonsense"))
-    assert "hush" not in said
-
-
-def test_both_spellings_are_one() -> None:
-    assert camel({"worker_pool_specs": [{"machine_spec": {}}], "labels": {"a_b": "c"}}) == {
-        "workerPoolSpecs": [{"machineSpec": {}}],
-        "labels": {"a_b": "c"},
-    }
-
-
-@pytest.mark.parametrize(
-    ("state", "expected"),
-    [
-        ("QUEUED", RunState.PENDING),
-        ("PENDING", RunState.STARTING),
-        ("RUNNING", RunState.RUNNING),
-        ("SUCCEEDED", RunState.FINISHED),
-        ("FAILED", RunState.FAILED),
-        ("CANCELLING", RunState.STOPPING),
-        ("CANCELLED", RunState.STOPPED),
-        ("PAUSED", RunState.RUNNING),
-        ("EXPIRED", RunState.FAILED),
-        ("UPDATING", RunState.RUNNING),
-        ("PARTIALLY_SUCCEEDED", RunState.FAILED),
-        ("OF_A_LATER_API", RunState.PENDING),
-    ],
-)
-def test_every_state_of_the_api_is_one_of_ours(state: str, expected: RunState) -> None:
-    assert status_of({"state": f"JOB_STATE_{state}"}).state is expected
-
-
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        ("The replica workerpool0-0 exited with a non-zero status of 7.", "Error"),
-        ("Quota exceeded for custom_model_training_nvidia_a100_gpus", "QuotaExceeded"),
-        ("Resources are insufficient in region: us-central1. Please try a different region", "NoCapacity"),
-        ("Failed to pull image europe-docker.pkg.dev/x", "ImagePullError"),
-    ],
-)
-def test_why_a_job_failed_is_told_apart(message: str, reason: str) -> None:
-    found = status_of({"state": "JOB_STATE_FAILED", "error": {"code": 3, "message": message}})
-    assert found.reason == reason
-    assert message in found.message
-
-
-def test_without_google_cloud_there_is_no_runner() -> None:
-    with pytest.raises(ConfigError, match="Google Cloud"):
-        create({"environment": {"type": "local"}})

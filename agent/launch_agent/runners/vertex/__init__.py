@@ -5,6 +5,7 @@ states      a job as the API tells it -> where the run is, with what to change (
 refusals    the API's errors -> errors of runners (pure)
 service     the API and Cloud Logging over HTTP, with fresh credentials
 listing     what all jobs are doing: a few requests a minute, however many there are
+told        which ends were reported, over a restart
 runner, run create, find again, follow, stop
 
 The SDK for Vertex AI is left out on purpose: it takes hundreds of megabytes for five requests.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from launch_agent import plugins
@@ -22,12 +24,14 @@ from launch_agent.errors import ConfigError
 from launch_agent.runners import Runner
 from launch_agent.runners.vertex.runner import VertexRunner
 from launch_agent.runners.vertex.service import Service
+from launch_agent.runners.vertex.told import Told
 
 
 def create(options: Mapping[str, Any]) -> Runner:
     """The runner for `runner.vertex` of the config. Connects to nothing yet.
 
-    `options["environment"]` is the config's `environment` part. Raises ConfigError where it is not Google
+    `options["environment"]` is the config's `environment` part, `options["state"]` the folder for what
+    outlives the process. Raises ConfigError where it is not Google
     Cloud, or names no project or region.
     """
     environment = options.get("environment") or {}
@@ -51,6 +55,12 @@ def create(options: Mapping[str, Any]) -> Runner:
         gcp.session,
         project=gcp.project,
         region=gcp.region,
-        endpoints=options.get("endpoints", {}),
+        endpoints=options["endpoints"],
     )
-    return VertexRunner(service, is_kept=bool(options.get("keep", True)))
+    state = options.get("state")
+    return VertexRunner(
+        service,
+        is_kept=options["keep"],
+        told=Told(Path(state) / "vertex-told" if state else None),
+        fresh=float(options["poll"]),
+    )

@@ -1,106 +1,67 @@
 """A run request as a CustomJob: the queue's own, with what makes it this run.
 
-Queues hold what the Python SDK's `CustomJob(…)` and `.run(…)` take, under `spec` and `run`, in snake_case;
-the names of the REST API are taken too, in either spelling. What is not known here passes through: the API
-says what it does not know.
+What a queue may hold is `spec.vertex`'s matter, which is asked before anything is built; here it gets the
+spelling and the types of the REST API, and the run's image, command, variables and labels.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from launch_agent.errors import SubmitRejected
 from launch_agent.runners import env
+from launch_agent.spec import cloud, vertex
 from launch_agent.spec.identity import agent_key, item_hash, object_name
 from launch_agent.spec.model import RunIdentity, RunRequest
+from launch_agent.spec.problem import Problem
 
-PLACE = "resource_args.vertex"
 # The API gives no limit for a variable; a container's arguments and variables together have Linux's.
 ENV_LIMIT = 32_000
 AGENT_LABEL, ITEM_LABEL, MANAGED_LABEL = "launch-agent-key", "launch-item-key", "managed-by"
 IDENTITY = "LAUNCH_AGENT_IDENTITY"
-# Maps of names that users choose: no spelling of ours.
-_FREE = frozenset({"labels"})
-_SNAKE = re.compile(r"_([a-z0-9])")
-# `.run(…)` of the SDK -> where the REST API has it. None: about the SDK's own waiting, without meaning here.
-_RUN: Mapping[str, str | None] = {
-    "serviceAccount": "serviceAccount",
-    "network": "network",
-    "tensorboard": "tensorboard",
-    "experiment": "experiment",
-    "experimentRun": "experimentRun",
-    "enableWebAccess": "enableWebAccess",
-    "enableDashboardAccess": "enableDashboardAccess",
-    "persistentResourceId": "persistentResourceId",
-    "pscInterfaceConfig": "pscInterfaceConfig",
-    "reservedIpRanges": "reservedIpRanges",
-    "timeout": "scheduling.timeout",
-    "restartJobOnWorkerRestart": "scheduling.restartJobOnWorkerRestart",
-    "disableRetries": "scheduling.disableRetries",
-    "schedulingStrategy": "scheduling.strategy",
-    "maxWaitDuration": "scheduling.maxWaitDuration",
-    "sync": None,
-    "createRequestTimeout": None,
-}
-# `CustomJob(…)` of the SDK beside the job's own spec.
-_SPEC_ONLY = frozenset(
-    {
-        "stagingBucket",
-        "baseOutputDir",
-        "labels",
-        "encryptionSpecKeyName",
-        "encryptionSpec",
-        "displayName",
-        "project",
-        "location",
-        "jobSpec",
-    }
-)
+# The API has no working directory. The words behind the script are $0 and "$@", so that nothing is quoted.
+_IN_FOLDER = ("sh", "-c", 'cd "$0" && exec "$@"')
+# What belongs to the job and not to its `jobSpec`, and what only the SDK has.
+_OF_THE_JOB = frozenset({"displayName", "labels", "encryptionSpec", "encryptionSpecKeyName"})
+_OF_THE_SDK = frozenset({vertex.STAGING, vertex.FOLDER, "project", "location"})
 
 
-def compose(request: RunRequest) -> dict[str, Any]:
-    """The CustomJob to create. Raises SubmitRejected naming everything that is missing, with its path."""
-    given = camel({key: value for key, value in request.resource_args.items() if key != "builder"})
-    problems = [f"{PLACE}.{key} is no key (spec and run are)" for key in given if key not in ("spec", "run")]
-    spec = _mapping(given, "spec", problems)
-    run = _mapping(given, "run", problems)
-    job = {
-        **{key: value for key, value in spec.items() if key not in _SPEC_ONLY},
-        **_mapping(spec, "jobSpec", problems),
-    }
-    _lay_over(job, run, problems)
-    _output(job, spec, problems)
-    _workers(job, request, problems)
-    labels = _mapping(spec, "labels", problems)
-    problems += [
-        f"{PLACE}.spec.labels.{key} is the agent's own" for key in labels if key in _own(request.identity)
+def compose(request: RunRequest, *, project: str = "", region: str = "") -> dict[str, Any]:
+    """The CustomJob to create in a project and region. Raises SubmitRejected naming everything that is wrong,
+    with its path."""
+    args = {key: value for key, value in request.resource_args.items() if key != "builder"}
+    found = vertex.problems(args)
+    cloud.refuse(vertex.RESOURCE, found)
+    values = vertex.flat(args)
+    found += _elsewhere(values, project, region)
+    own = _labels(request.identity)
+    labels = values.get("labels") or {}
+    found += [
+        Problem(place=f"spec.labels.{key}", why="is the agent's own label") for key in labels if key in own
     ]
-    if problems:
-        raise SubmitRejected(
-            f"the queue's configuration makes no custom job: {'; '.join(problems)}",
-            hint="spec is what aiplatform.CustomJob takes, run is what its run method takes",
-        )
+    job = {key: value for key, value in values.items() if key not in _OF_THE_JOB | _OF_THE_SDK}
+    job = _of_api(job, "CustomJobSpec")
+    _schedule(job, args.get("run") or {})
+    job["baseOutputDirectory"] = {"outputUriPrefix": _output(job, values, request.identity)}
+    job["workerPoolSpecs"] = _workers(job["workerPoolSpecs"], request, found)
+    cloud.refuse(vertex.RESOURCE, found)
     result: dict[str, Any] = {
         "displayName": object_name(request.identity),
         "jobSpec": job,
-        "labels": {**{key: str(value) for key, value in labels.items()}, **_own(request.identity)},
+        "labels": {**{key: str(value) for key, value in labels.items()}, **own},
     }
-    key = spec.get("encryptionSpecKeyName")
-    if encryption := spec.get("encryptionSpec") or ({"kmsKeyName": key} if key else None):
-        result["encryptionSpec"] = encryption
+    if encryption := values.get("encryptionSpec"):
+        result["encryptionSpec"] = _of_api(encryption, "EncryptionSpec")
+    elif key := values.get("encryptionSpecKeyName"):
+        result["encryptionSpec"] = {"kmsKeyName": key}
     return result
 
 
-def _own(identity: RunIdentity) -> dict[str, str]:
-    return {
-        MANAGED_LABEL: "launch-agent",
-        AGENT_LABEL: agent_key(identity.agent),
-        ITEM_LABEL: item_hash(identity),
-    }
+def secrets(request: RunRequest) -> list[str]:
+    """The texts in a request that nobody may read in a message."""
+    return [secret.reveal() for secret in request.secret_env.values() if secret]
 
 
 def identity_of(job: Mapping[str, Any]) -> RunIdentity | None:
@@ -116,117 +77,105 @@ def identity_of(job: Mapping[str, Any]) -> RunIdentity | None:
     return None
 
 
-def camel(value: Any, name: str = "") -> Any:
-    """A copy with all keys as the REST API spells them, but for those that users choose."""
-    if isinstance(value, Mapping):
-        keep = name in _FREE
-        return {
-            (key if keep else _SNAKE.sub(lambda found: found[1].upper(), str(key))): camel(item, str(key))
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [camel(item) for item in value]
-    return value
+def _labels(identity: RunIdentity) -> dict[str, str]:
+    return {
+        MANAGED_LABEL: "launch-agent",
+        AGENT_LABEL: agent_key(identity.agent),
+        ITEM_LABEL: item_hash(identity),
+    }
 
 
-def _mapping(given: Mapping[str, Any], key: str, problems: list[str]) -> dict[str, Any]:
-    value = given.get(key) or {}
-    if not isinstance(value, Mapping):
-        problems.append(f"{PLACE}.{key} is no mapping")
-        return {}
-    return dict(value)
+def _elsewhere(values: Mapping[str, Any], project: str, region: str) -> list[Problem]:
+    """A queue that names another place than the agent's would be followed in the wrong one."""
+    return [
+        Problem(place=f"spec.{key}", why=f"is {values[key]!r}, and this agent starts jobs in {own!r}")
+        for key, own in (("project", project), ("location", region))
+        if values.get(key) and own and values[key] != own
+    ]
 
 
-def _lay_over(job: dict[str, Any], run: Mapping[str, Any], problems: list[str]) -> None:
-    for key, value in run.items():
-        if key not in _RUN:
-            problems.append(f"{PLACE}.run.{key} is no argument of a custom job's run")
-            continue
-        target = _RUN[key]
-        if target is None or value is None:
-            continue
-        part, dot, name = target.partition(".")
-        if dot:
-            job[part] = {**(job.get(part) or {}), name: _duration(value) if name in _DURATIONS else value}
-        else:
-            job[part] = value
+def _of_api(value: Any, kind: str) -> Any:
+    """A copy as the API's JSON has it: its spelling, its types, nothing that is null."""
+    messages = vertex.api()["messages"]
+    if kind in messages and isinstance(value, Mapping):
+        spelt = ((vertex.camel(str(key)), item) for key, item in value.items() if item is not None)
+        return {key: _of_api(item, messages[kind].get(key, "any")) for key, item in spelt}
+    if kind.startswith("[") and kind != "[EnvVar]" and isinstance(value, list | tuple):
+        return [_of_api(item, kind[1:-1]) for item in value]
+    if kind == "integer" and isinstance(value, str):
+        return int(value)
+    return _duration(value) if kind == "duration" else value
 
 
-_DURATIONS = frozenset({"timeout", "maxWaitDuration"})
-
-
-def _duration(value: Any) -> Any:
+def _duration(value: Any) -> str:
     """Seconds, as the API's JSON has them."""
-    return f"{value}s" if isinstance(value, int | float) and not isinstance(value, bool) else value
+    text = str(value)
+    return text if text.endswith("s") else f"{text}s"
 
 
-def _output(job: dict[str, Any], spec: Mapping[str, Any], problems: list[str]) -> None:
-    """Where the job's output goes; the SDK puts it below the staging bucket where nothing else is said."""
-    bucket, folder = spec.get("stagingBucket"), spec.get("baseOutputDir")
-    if job.get("baseOutputDirectory"):
-        return
-    if not bucket and not folder:
-        problems.append(f"{PLACE}.spec.staging_bucket is missing (a gs:// bucket in the job's region)")
-        return
-    prefix = str(folder or f"{str(bucket).rstrip('/')}/launch-agent/${{run}}")
-    if not prefix.startswith("gs://"):
-        prefix = f"gs://{prefix}"
-    job["baseOutputDirectory"] = {"outputUriPrefix": prefix}
+def _schedule(job: dict[str, Any], run: Mapping[str, Any]) -> None:
+    """Lay over the job what `run` says of its scheduling."""
+    given = {}
+    for key, value in run.items():
+        part, dot, name = vertex.RUN_KEYS[vertex.camel(str(key))].partition(".")
+        if dot and part == "scheduling" and value is not None:
+            given[name] = value
+    if given:
+        job["scheduling"] = {**(job.get("scheduling") or {}), **_of_api(given, "Scheduling")}
 
 
-def _workers(job: dict[str, Any], request: RunRequest, problems: list[str]) -> None:
-    pools = job.get("workerPoolSpecs")
-    if not isinstance(pools, list) or not pools:
-        problems.append(f"{PLACE}.spec.worker_pool_specs is missing, or no list")
-        return
-    output = job.get("baseOutputDirectory")
-    if output:
-        output["outputUriPrefix"] = output["outputUriPrefix"].replace("${run}", object_name(request.identity))
+def _output(job: Mapping[str, Any], values: Mapping[str, Any], identity: RunIdentity) -> str:
+    """Where the job's output goes: below the staging bucket where nothing else is said, as the SDK has it,
+    in a folder that is the run's own."""
+    named = (job.get("baseOutputDirectory") or {}).get("outputUriPrefix") or values.get(vertex.FOLDER)
+    prefix = str(named or f"{str(values[vertex.STAGING]).rstrip('/')}/launch-agent/{object_name(identity)}")
+    return prefix if prefix.startswith("gs://") else f"gs://{prefix}"
+
+
+def _workers(pools: Any, request: RunRequest, found: list[Problem]) -> list[Any]:
     made = []
     for number, pool in enumerate(pools):
-        place = f"{PLACE}.spec.worker_pool_specs[{number}]"
+        place = f"spec.worker_pool_specs[{number}].container_spec"
         # An empty pool keeps its place: the API tells chief, workers and servers by position.
-        if not isinstance(pool, Mapping):
-            problems.append(f"{place} is no mapping")
-        elif not pool or "pythonPackageSpec" in pool:
+        if not pool or "pythonPackageSpec" in pool:
             made.append(pool)
         else:
-            made.append({**pool, "containerSpec": _container(pool, request, place, problems)})
-    job["workerPoolSpecs"] = made
-    if not any("containerSpec" in pool for pool in made):
-        problems.append(f"{PLACE}.spec.worker_pool_specs has no pool that runs a container")
+            container = _container(pool.get("containerSpec") or {}, request, place, found)
+            made.append({**pool, "containerSpec": container})
+    return made
 
 
 def _container(
-    pool: Mapping[str, Any], request: RunRequest, place: str, problems: list[str]
+    given: Mapping[str, Any], request: RunRequest, place: str, found: list[Problem]
 ) -> dict[str, Any]:
-    container = pool.get("containerSpec") or {}
-    if not isinstance(container, Mapping):
-        problems.append(f"{place}.container_spec is no mapping")
-        return {}
-    result = dict(container)
+    result = dict(given)
     if not result.get("imageUri"):
         result["imageUri"] = request.image
         if not request.image:
-            problems.append(f"{place}.container_spec.image_uri is missing, and the job brings no image")
+            found.append(Problem(place=f"{place}.image_uri", why="is missing, and the job brings no image"))
+    found += vertex.image(str(result["imageUri"]), f"{place}.image_uri")
     if request.entry_point:
         result["command"] = list(request.entry_point)
     if request.args:
         result["args"] = list(request.args)
+    if request.working_dir:
+        words = result.get("command")
+        if words:
+            result["command"] = [*_IN_FOLDER, request.working_dir, *words]
+        else:
+            why = "is missing, and a working directory needs one: Vertex AI has none of its own"
+            found.append(Problem(place=f"{place}.command", why=why))
     try:
-        theirs = _variables(result.get("env"))
-    except (ValueError, TypeError, KeyError):
-        problems.append(f"{place}.container_spec.env is no list of {{name, value}}")
+        merged = env.merged(request, _variables(result.get("env")))
+    except ValueError:
+        found.append(Problem(place=f"{place}.env", why="is no list of {name, value}"))
         return result
-    merged = {
-        **env.merged(request, theirs),
-        IDENTITY: json.dumps(asdict(request.identity), separators=(",", ":")),
-    }
-    result["env"] = [{"name": name, "value": value} for name, value in merged.items()]
+    identity = json.dumps(asdict(request.identity), separators=(",", ":"))
+    result["env"] = [{"name": name, "value": value} for name, value in {**merged, IDENTITY: identity}.items()]
     return result
 
 
 def _variables(given: Any) -> dict[str, str]:
-    if isinstance(given, list) and all(isinstance(item, Mapping) for item in given):
-        return env.pairs({item["name"]: item.get("value", "") for item in given})
+    if isinstance(given, list | tuple) and all(isinstance(item, Mapping) for item in given):
+        return env.pairs({item["name"]: item["value"] for item in given})
     return env.pairs(given or {})

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from launch_agent.errors import RunnerError
 from launch_agent.runners.vertex import states
-from launch_agent.runners.vertex.listing import Listing
-from launch_agent.runners.vertex.refusals import JobMissing
+from launch_agent.runners.vertex.listing import Listing, age_of
+from launch_agent.runners.vertex.refusals import Ended, JobMissing
 from launch_agent.runners.vertex.service import Service
+from launch_agent.runners.vertex.told import Told
+from launch_agent.spec.identity import item_hash
 from launch_agent.spec.model import RunIdentity, RunState, RunStatus
 
+_log = logging.getLogger(__name__)
 LONGEST_LOG = 1_000_000
+_STOPPING = RunStatus(state=RunState.STOPPING)
+# How the logs of a job's machines are named; others hold what the service says of itself.
+_REPLICA = "workerpool"
 
 
 class Host(Protocol):
@@ -21,26 +29,35 @@ class Host(Protocol):
 
     service: Service
     is_kept: bool
+    told: Told
 
     def listing(self, agent: str) -> Listing: ...
 
 
 class CustomJob:
-    """A job that was created, or that an earlier agent has created.
+    """A job that was created, or that an earlier agent has created. `described` is what the API told of it;
+    `since` the time, by the listing's clock, of that."""
 
-    `name` is the API's (`projects/…/customJobs/<number>`); `since` is the time, by the listing's clock, from
-    which on a listing that lacks the job means that it has ended.
-    """
-
-    def __init__(self, host: Host, *, name: str, title: str, identity: RunIdentity, since: float) -> None:
+    def __init__(
+        self, host: Host, described: Mapping[str, Any], *, identity: RunIdentity, since: float
+    ) -> None:
+        self.name = str(described["name"])
+        self.since = since
+        self.item = item_hash(identity)
+        self.age = age_of(described)
+        self.wants_look = False
+        self.wants_stop = False
         self._host = host
-        self._name = name
-        self._title = title
+        self._title = str(described["displayName"])
+        self._created = str(described.get("createTime", ""))
         self._identity = identity
-        self._since = since
         self._listing = host.listing(identity.agent)
-        self._end: RunStatus | None = None
-        self._cancelled = False
+        self._is_stopping = False
+        self._is_released = False
+        self._error: RunnerError | None = None
+        self._status = states.status_of(described)
+        if not self._status.state.is_terminal:
+            self._listing.follow(self)
 
     @property
     def id(self) -> str:
@@ -51,58 +68,94 @@ class CustomJob:
         return self._identity
 
     def status(self) -> RunStatus:
-        if self._end is not None:
-            return self._end
-        begun, jobs = self._listing.read()
-        if row := jobs.get(self._name):
-            return self._stopping(states.status_of(row, is_cancelled=self._cancelled))
-        if begun < self._since:
-            return RunStatus(state=RunState.STOPPING if self._cancelled else RunState.PENDING)
-        return self._look()
+        if self._status.state.is_terminal:
+            return self._status
+        self._listing.start()
+        if error := self._error or self._listing.error:
+            raise RunnerError(error.message, hint=error.hint, retryable=True) from error
+        return _STOPPING if self._is_stopping else self._status
 
-    def _look(self) -> RunStatus:
-        """The job is not among the live ones: what became of it?"""
-        try:
-            found = self._host.service.get(f"ask for custom job {self._title}", self._name)
-        except JobMissing:
-            self._end = states.gone()
-            return self._end
-        seen = states.status_of(found, is_cancelled=self._cancelled)
+    def hear(self, row: Mapping[str, Any]) -> None:
+        seen = states.status_of(row)
         if seen.state.is_terminal:
-            self._end = seen
-            return seen
-        return self._stopping(seen)
+            self.wants_look = True  # a row has no reason
+        else:
+            self.wants_look, self._error = False, None
+            self._set(seen)
 
-    def _stopping(self, seen: RunStatus) -> RunStatus:
-        return RunStatus(state=RunState.STOPPING) if self._cancelled else seen
+    def look(self) -> None:
+        try:
+            found = self._host.service.get(f"ask for custom job {self._title}", self.name)
+        except JobMissing:
+            self._set(states.gone())
+        except RunnerError as error:
+            self._error = error
+            return
+        else:
+            self._set(states.status_of(found))
+        self._error, self.wants_look = None, False
+
+    def stop(self) -> bool:
+        try:
+            self._host.service.cancel(f"cancel custom job {self._title}", self.name)
+        except (JobMissing, Ended):
+            self.wants_look = True
+        except RunnerError as error:
+            _log.warning("custom job %s cannot be cancelled yet: %s", self._title, error)
+            return False
+        self.wants_stop = False
+        return True
 
     def logs(self, tail: int) -> str:
-        number = self._name.rpartition("/")[2]
-        entries = self._host.service.log_entries(f"read the log of custom job {self._title}", number, tail)
-        return "".join(f"{_text(entry)}\n" for entry in reversed(entries))[-LONGEST_LOG:]
+        if self._is_released and not self._host.is_kept:
+            return ""
+        number = self.name.rpartition("/")[2]
+        what = f"read the log of custom job {self._title}"
+        entries = self._host.service.log_entries(what, number, tail, since=self._created)
+        return _text(list(reversed(entries)))[-LONGEST_LOG:]
 
     def cancel(self) -> None:
-        if self._end is not None or self._cancelled:
+        if self._status.state.is_terminal or self._is_stopping:
             return
-        try:
-            self._host.service.cancel(f"cancel custom job {self._title}", self._name)
-        except JobMissing:
-            return
-        self._cancelled = True
+        self._is_stopping = self.wants_stop = True
+        self._listing.wake()
 
     def release(self) -> None:
         """Leave the job in the project's history, or delete it where the config says so."""
-        if self._end is None:
+        if not self._status.state.is_terminal:
             raise RunnerError(f"custom job {self._title} has not ended")
-        if self._host.is_kept or self._end.reason == "JobDeleted":
+        if self._is_released or self._status.reason == states.GONE:
             return
-        try:
-            self._host.service.delete(f"delete custom job {self._title}", self._name)
-        except JobMissing:
-            return
+        if not self._host.is_kept:
+            with contextlib.suppress(JobMissing):  # somebody was quicker
+                self._host.service.delete(f"delete custom job {self._title}", self.name)
+        self._host.told.add(self.name)
+        self._is_released = True
+
+    def _set(self, status: RunStatus) -> None:
+        if status == self._status:
+            return  # whoever looks again is to find the very same object
+        self._status = status
+        if status.state.is_terminal:
+            self._listing.forget(self)
 
 
-def _text(entry: Mapping[str, Any]) -> str:
+def _text(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Lines as they were printed; with the machine's name in front where there are several machines."""
+    replicas = [_replica(entry) for entry in entries]
+    are_many = len({name for name in replicas if name}) > 1
+    return "".join(
+        f"[{name}] {_line(entry)}\n" if are_many and name else f"{_line(entry)}\n"
+        for name, entry in zip(replicas, entries, strict=True)
+    )
+
+
+def _replica(entry: Mapping[str, Any]) -> str:
+    name = str(entry.get("logName", "")).rpartition("/")[2]
+    return name if name.startswith(_REPLICA) else ""
+
+
+def _line(entry: Mapping[str, Any]) -> str:
     """What an entry says: a line as it was printed, or a structure's message."""
     if "textPayload" in entry:
         return str(entry["textPayload"]).rstrip("\n")

@@ -14,6 +14,8 @@ from launch_agent.runners.exits import status_of as status_of_exit
 from launch_agent.spec.model import RunState, RunStatus
 
 PREFIX = "JOB_STATE_"
+# The reason of a job that was deleted.
+GONE = "JobDeleted"
 LIVE = ("QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING")
 _EXIT = re.compile(r"(?:exited with a non-zero status of|exit code:?|non-zero exit code) *(\d{1,3})")
 _RESOURCE_EXHAUSTED, _PERMISSION_DENIED, _NOT_FOUND, _INTERNAL, _DEADLINE = 8, 7, 5, 13, 4
@@ -38,7 +40,13 @@ _CAUSES = (
         hint="try another region or machine type, a reservation, or scheduling_strategy FLEX_START",
     ),
     _Cause(
-        words=r"(?i)image",
+        words=r"(?i)service agent|gcp-sa-aiplatform",
+        reason="ServiceAgentDenied",
+        hint="the service agent of Vertex AI (service-<project number>@gcp-sa-aiplatform.iam.gserviceaccount"
+        ".com) needs roles/aiplatform.serviceAgent, and the rights that the message names",
+    ),
+    _Cause(
+        words=r"(?i)\bimages?\b|pulling|artifactregistry|docker\.pkg\.dev",
         reason="ImagePullError",
         hint="the service agent of Vertex AI needs artifactregistry.repositories.downloadArtifacts on the "
         "image's repository, and the image must exist for linux/amd64",
@@ -56,7 +64,7 @@ _CAUSES = (
 )
 
 
-def status_of(job: Mapping[str, Any], *, is_cancelled: bool = False) -> RunStatus:
+def status_of(job: Mapping[str, Any]) -> RunStatus:
     """The state that a job, or its row in a listing, tells. States that a later API adds are no ends."""
     match str(job.get("state", "")).removeprefix(PREFIX):
         case "SUCCEEDED":
@@ -75,7 +83,7 @@ def status_of(job: Mapping[str, Any], *, is_cancelled: bool = False) -> RunStatu
         case "CANCELLING":
             return RunStatus(state=RunState.STOPPING)
         case "RUNNING" | "UPDATING":
-            return RunStatus(state=RunState.STOPPING if is_cancelled else RunState.RUNNING)
+            return RunStatus(state=RunState.RUNNING)
         case "PAUSED":
             return RunStatus(state=RunState.RUNNING, reason="Paused", message="the job is paused")
         case "QUEUED":
@@ -97,7 +105,7 @@ def failure(error: Mapping[str, Any], *, partly: bool = False) -> RunStatus:
         return RunStatus(
             state=RunState.FAILED,
             reason=ended.reason if ended.state is RunState.FAILED else "Error",
-            message=text,
+            message=f"{ended.message}: {said}" if ended.message else text,
             hint=ended.hint,
             exit_code=int(found[1]),
         )
@@ -118,7 +126,7 @@ def gone() -> RunStatus:
     """A job that somebody deleted."""
     return RunStatus(
         state=RunState.FAILED,
-        reason="JobDeleted",
+        reason=GONE,
         message="the custom job was deleted by someone else",
         hint="its end and its output are not known",
     )
