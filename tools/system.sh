@@ -20,6 +20,7 @@ gcc|gcc|tests on a real Kubernetes node
 /usr/include/stdlib.h|libc6-dev|tests on a real Kubernetes node
 pkg-config|pkg-config|tests on a real Kubernetes node
 /usr/include/seccomp.h|libseccomp-dev|tests on a real Kubernetes node
+newuidmap|uidmap|tests of BuildKit without root
 '
 
 # dockerd and iptables live in sbin, which a user's PATH need not hold.

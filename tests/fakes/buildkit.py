@@ -121,7 +121,7 @@ def daemon(*, mirror: str = "", tls: Certificate | None = None) -> Iterator[Daem
     if os.getuid() != 0:
         raise NoBuildkit("only root can run a BuildKit daemon here")
     runc = go_tools.home() / "bin" / "runc"
-    for program in (*programs.values(), runc):
+    for program in (programs["buildctl"], programs["buildkitd"], runc):
         if not program.exists():
             raise NoBuildkit(f"{program.name} is not built (`make tools`)")
     # Short: the name of a socket has 107 characters at most.

@@ -203,7 +203,6 @@ build.join()
 """
 
 
-@pytest.mark.req("BLD-9")
 def test_an_agent_that_is_killed_leaves_no_build(bench: Bench, base: str, docker_registry: str) -> None:
     word = f"word-{bench.folder.name}"
     shelf = Shelf(docker_registry)

@@ -180,7 +180,6 @@ mkdir -p /opt/venv
 """
 
 
-@pytest.mark.req("BLD-4")
 def test_a_dockerfile_of_ours_finds_cache_and_credentials(
     bench: Bench, base: str, docker_registry: str, tmp_path: Path
 ) -> None:
@@ -274,7 +273,6 @@ def _steps(word: str) -> list[str]:
     return found
 
 
-@pytest.mark.req("KAN-11")
 def test_a_build_is_stopped_and_leaves_nothing(bench: Bench, base: str, docker_registry: str) -> None:
     word = f"word-{bench.folder.name}"
     stop = threading.Event()

@@ -1,8 +1,8 @@
 """Builds by Jobs: on the real node, with the real BuildKit in the pod, and where the pod cannot be.
 
-The published image cannot be pulled here. One of this machine's stands in for it: the same programs, a few
-lines in place of its script `buildctl-daemonless.sh`, and root in a privileged container in place of a user
-namespace. What the Job tells them, its context, credentials, output and digest are those of any build.
+The published image cannot be pulled here. One of this machine's stands in for it: the same programs for the
+same user, with a few lines in place of its script `buildctl-daemonless.sh`. The Job is the one of any build:
+a pod without root or privileges.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import http.server
 import io
+import shutil
+import struct
 import tarfile
 import tempfile
 import threading
@@ -47,44 +49,30 @@ from tools import buildkit_tools, go_tools
 pytestmark = pytest.mark.timeout(240)
 _DAEMONLESS = """\
 #!/bin/sh
-buildkitd $BUILDKITD_FLAGS --root=/home/user/.local/share/buildkit --oci-worker-net=host \\
-    --oci-worker-snapshotter=native --addr=unix:///tmp/s >/tmp/log 2>&1 &
+addr=unix://$XDG_RUNTIME_DIR/s
+rootlesskit buildkitd $BUILDKITD_FLAGS --addr=$addr >/tmp/log 2>&1 &
 tries=0
-until buildctl --addr=unix:///tmp/s debug workers >/dev/null 2>&1; do
+until buildctl --addr=$addr debug workers >/dev/null 2>&1; do
     tries=$((tries + 1))
-    if [ $tries -gt 300 ]; then
+    if [ $tries -gt 150 ]; then
+        echo "could not connect to $addr after $tries trials" >&2
         cat /tmp/log >&2
-        echo "could not connect to unix:///tmp/s after $tries trials" >&2
         exit 1
     fi
     sleep 0.1
 done
-buildctl --addr=unix:///tmp/s "$@"
+buildctl --addr=$addr "$@"
 """
-_PROGRAMS = (
-    "sh",
-    "sleep",
-    "echo",
-    "cat",
-    "env",
-    "id",
-    "grep",
-    "tar",
-    "gzip",
-    "mkdir",
-    "chmod",
-    "mount",
-    "umount",
-)
-_PRIVILEGED = {
-    "privileged": True,
-    "runAsUser": 0,
-    "runAsGroup": 0,
-    "seccompProfile": None,
-    "appArmorProfile": None,
+_PROGRAMS = ("sh", "sleep", "cat", "id", "grep", "tar", "gzip", "mkdir", "chmod", "mount", "ip")
+# Each with its capability (the bits of <linux/capability.h>): Debian's, unlike the published image's, do not
+# give up root by themselves before they write a map, for which root in a container lacks CAP_SYS_ADMIN.
+_MAPPERS = {"newuidmap": 1 << 7, "newgidmap": 1 << 6}
+_ENV = {
+    "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+    "HOME": "/home/user",
+    "USER": "user",
+    "XDG_RUNTIME_DIR": "/run/user/1000",
 }
-# Root has a sandbox for each step.
-_FLAGS = {"name": "BUILDKITD_FLAGS", "value": "--config=/etc/launch-agent/buildkit/buildkitd.toml"}
 
 
 class LinkStore(ClaimStore):
@@ -106,22 +94,51 @@ def image(node: Node) -> str:
     for program in programs:
         if not program.exists():
             pytest.skip(f"{program.name} is not built (`make tools`)")
-    name = "test.invalid/buildkit:3"
+    if missing := [name for name in _MAPPERS if shutil.which(name) is None]:
+        pytest.skip(f"{missing[0]} is not installed (`make system`)")
+    name = "test.invalid/buildkit:rootless-3"
     if name in node.ctr("images", "list", "--quiet").split():
         return name
     with tempfile.TemporaryDirectory() as scratch:
-        layer = image_from_host(Path(scratch, "layer.tar"), [*_PROGRAMS, *map(str, programs)])
+        wanted = [*_PROGRAMS, *_MAPPERS, *map(str, programs)]
+        layer = image_from_host(Path(scratch, "layer.tar"), wanted)
         with tarfile.open(layer, "a") as tar:
+            _add_user(tar)
             for member in list(tar.getmembers()):
                 if Path(member.name).name in {program.name for program in programs}:
                     link = tarfile.TarInfo(f"usr/bin/{Path(member.name).name}")
                     link.type, link.linkname = tarfile.SYMTYPE, f"/{member.name}"
                     tar.addfile(link)
-            script = tarfile.TarInfo("usr/bin/buildctl-daemonless.sh")
-            script.size, script.mode = len(_DAEMONLESS), 0o755
-            tar.addfile(script, io.BytesIO(_DAEMONLESS.encode()))
-        node.ctr("images", "import", str(node_images.archive(layer, name, Path(scratch, "image.tar"))))
+                if bits := _MAPPERS.get(Path(member.name).name):
+                    _add(tar, member.name, Path("/", member.name).read_bytes(), 0o755, bits)
+            _add(tar, "usr/bin/buildctl-daemonless.sh", _DAEMONLESS.encode(), 0o755)
+        whole = node_images.archive(layer, name, Path(scratch, "image.tar"), env=_ENV)
+        node.ctr("images", "import", str(whole))
     return name
+
+
+def _add_user(tar: tarfile.TarFile) -> None:
+    """The user that the published image is made for."""
+    passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n"
+    ranges = "user:100000:65536\n"
+    files = {"passwd": passwd, "group": "root:x:0:\nuser:x:1000:\n", "subuid": ranges, "subgid": ranges}
+    for name, text in files.items():
+        _add(tar, f"etc/{name}", text.encode(), 0o644)
+    for path in ("home/user", "home/user/.local", "home/user/.local/share", "run/user/1000"):
+        folder = tarfile.TarInfo(path)
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o755, 1000, 1000
+        tar.addfile(folder)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int, capabilities: int = 0) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), mode
+    if capabilities:
+        # struct vfs_cap_data: revision 2, effective; then what is permitted, in its lower half.
+        packed = struct.pack("<5I", 0x02000001, capabilities, 0, 0, 0)
+        text = packed.decode("utf-8", "surrogateescape")
+        info.pax_headers = {"SCHILY.xattr.security.capability": text}
+    tar.addfile(info, io.BytesIO(data))
 
 
 @pytest.fixture
@@ -146,12 +163,10 @@ class Bench:
     def builder(
         self, registry: str | GenericRegistry, store: ClaimStore, image: str, **settings: Any
     ) -> BuildkitJobBuilder:
-        container = {"securityContext": _PRIVILEGED, "env": [_FLAGS]}
-        overlay = {"spec": {"template": {"spec": {"containers": [container]}}}}
         if isinstance(registry, str):
             registry = GenericRegistry(f"{registry}/jobs", DockerConfig({}), plain=True)
         parts = Parts(agent="me", registry=registry, store=store)
-        told = {"image": image, "overlay": overlay, "is_plain": True, "timeout": 120.0, **settings}
+        told = {"image": image, "is_plain": True, "timeout": 120.0, **settings}
         made = BuildkitJobBuilder(self._connect, parts, Settings(**told))
         self.made.append(made)
         return made
@@ -268,7 +283,7 @@ def test_a_namespace_that_does_not_admit_the_pod_says_so_at_once(cluster: Cluste
         (tmp_path / "contexts").mkdir()
         bench = Bench(cluster, name, tmp_path)
         store = LinkStore(tmp_path / "contexts", "http://store.invalid")
-        builder = bench.builder("registry.invalid", store, "test.invalid/none:1", overlay={})
+        builder = bench.builder("registry.invalid", store, "test.invalid/none:1")
         ref = ImageRef.parse(f"{builder.repository}:1")
         with pytest.raises(BuildError, match=r"does not admit the build's pod.*seccompProfile") as refused:
             builder.build(context({"Dockerfile": ""}), ref, log=_nobody, stop=threading.Event())
