@@ -5,6 +5,9 @@ The pod's end is played, so no image is made here: the registry's answer is the 
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +18,12 @@ from typing import Any
 import pytest
 
 from launch_agent.builders import Parts
+from launch_agent.builders.jobs.claims import is_over
 from launch_agent.builders.jobs.manifest import BUILD_OF, IMAGE, job_name
 from launch_agent.builders.kaniko import create
 from launch_agent.builders.kaniko.builder import KanikoBuilder
 from launch_agent.builders.kaniko.settings import Settings, settings_from
-from launch_agent.errors import BuildError, ConfigError, LaunchError
+from launch_agent.errors import BuildError, ConfigError
 from launch_agent.registries import pod
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.identity import agent_key
@@ -73,6 +77,7 @@ class Bench:
     def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
         self.kube = cluster.kube
         self.namespace = namespace
+        self.folder = folder
         self.mount = folder / "claim"
         self.mount.mkdir()
         self.shelf = Shelf()
@@ -81,8 +86,7 @@ class Bench:
         self._connect = connector(self.kube, namespace, folder)
 
     def builder(self, end: PodEnd = PodEnd.COMPLETED, *, agent: str = "", **how: Any) -> KanikoBuilder:
-        annotations = fake_node.ends_with(end, **how)
-        overlay = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        overlay = _playing(end, **how)
         made = KanikoBuilder(
             self._connect,
             Parts(
@@ -94,6 +98,24 @@ class Bench:
         )
         self._made.append(made)
         return made
+
+    def kill_in_mid_build(self, end: PodEnd = PodEnd.COMPLETED, **how: Any) -> None:
+        """Have an agent of this name die once its build has all that it needs."""
+        told = {
+            "url": self.kube.url,
+            "account": str(self.folder / "account"),
+            "mount": str(self.mount),
+            "agent": self.agent,
+            "overlay": _playing(end, **how),
+        }
+        command = [sys.executable, "-m", "tests.builders.kaniko.killed", json.dumps(told)]
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[3], stdin=subprocess.DEVNULL)
+        try:
+            eventually(self.secrets, within=60)
+        finally:
+            process.kill()
+            process.wait(20)
+        assert len(list(self.mount.iterdir())) == 1
 
     def jobs(self) -> list[Any]:
         return list(self.kube.items("batch/v1", "Job", self.namespace))
@@ -114,6 +136,11 @@ class Bench:
     def close(self) -> None:
         for each in self._made:
             each.close()
+
+
+def _playing(end: PodEnd, **how: Any) -> dict[str, Any]:
+    annotations = fake_node.ends_with(end, **how)
+    return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
 
 
 @pytest.fixture
@@ -259,28 +286,60 @@ def test_a_secret_that_cannot_be_made_leaves_no_job(bench: Bench) -> None:
     bench.await_nothing()
 
 
-def test_what_a_crash_left_is_swept(bench: Bench) -> None:
-    """A thread that is never waited for stands for a process that is gone."""
-    dead = bench.builder(PodEnd.NEVER)
+def test_an_agent_that_stops_leaves_the_build_to_the_other(bench: Bench) -> None:
+    """Also where it was the one that began it, and whose context is read."""
     stop = threading.Event()
-    left = threading.Thread(target=_swallow, args=(dead, stop), daemon=True)
-    left.start()
-    eventually(bench.secrets, within=60)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(build, bench.builder(after="6s", agent="one"), stop)
+        (began,) = eventually(bench.jobs, within=60)
+        second = pool.submit(build, bench.builder(after="6s", agent="two"))
+        eventually(lambda: len(_wanting(bench.jobs()[0])) == 2, within=60, what="both want it")
+        stop.set()
+        with pytest.raises(BuildError, match="stopped"):
+            first.result(60)
+        (job,) = bench.jobs()
+        assert job["metadata"]["uid"] == began["metadata"]["uid"]
+        assert len(_wanting(job)) == 1
+        key = job["metadata"]["annotations"]["launch-agent/context"]
+        assert (bench.mount / f"launch-context-{key}").exists()
+        assert second.result(60).digest == DIGEST
+    bench.await_nothing()
+
+
+def _wanting(job: dict[str, Any]) -> list[str]:
+    return [key for key in job["metadata"]["annotations"] if key.startswith("launch-agent/wanted-by.")]
+
+
+def test_a_killed_agents_build_is_taken_up_by_the_next(bench: Bench) -> None:
+    """The image is built once."""
+    bench.kill_in_mid_build(after="6s")
+    (left,) = bench.jobs()
+    again = bench.builder()
+    again.sweep()
+    seen: set[str] = set()
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(build, again)
+        while not going.done():
+            seen |= {job["metadata"]["uid"] for job in bench.jobs()}
+        assert going.result().digest == DIGEST
+    assert seen == {left["metadata"]["uid"]}
+    bench.await_nothing()
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_killed_agents_build_that_nobody_wants_leaves_nothing(
+    bench: Bench, has_ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launch_agent.builders.jobs.builder._LEFT_SECONDS", 0.2)
+    bench.kill_in_mid_build(after="1s" if has_ended else "5s")
+    if has_ended:
+        eventually(lambda: is_over(bench.jobs()[0]), within=60, what="the Job has ended")
     bench.builder(agent="another").sweep()
     assert len(bench.jobs()) == 1
     (job,) = bench.jobs()
     assert job["metadata"]["labels"][BUILD_OF] == agent_key(bench.agent)
     bench.builder().sweep()
-    eventually(lambda: not bench.jobs() and not bench.secrets(), within=60, every=0.2)
-    stop.set()
-    left.join(30)
-
-
-def _swallow(builder: KanikoBuilder, stop: threading.Event) -> None:
-    try:
-        build(builder, stop)
-    except LaunchError:
-        return
+    bench.await_nothing()
 
 
 def test_rights_that_are_missing_are_named(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 overlay    the config's partial Job laid over ours (pure)
 manifest   a container, and what environment, store and registry add -> a build's Job and its Secrets (pure)
+claims     whose a build's Job is: made or joined, left, found again
 follow     a build's pod: its output, what keeps it from starting, its end
 builder    one build: context up, Job, output, digest, everything removed
 """

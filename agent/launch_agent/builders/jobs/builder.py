@@ -1,8 +1,8 @@
 """One build by a Job: the context goes into the store, the Job is made and followed, everything is removed.
 
-Names derive from the content, so two agents that build the same meet in one Job; the one that comes too late
-finds it gone, and the image in the registry. The Job owns its Secrets: they go when it goes, and it goes
-by itself ten minutes after its end should nobody remove it.
+Names derive from the content, so two agents that build the same meet in one Job, and so does an agent with
+the Job of its own process that died. The Job owns its Secrets: they go when it goes, and it goes by itself
+ten minutes after its end should nobody remove it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import uuid
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,15 +24,15 @@ from typing import Any
 
 from launch_agent.builders import Parts
 from launch_agent.builders.attempt import Attempt
+from launch_agent.builders.jobs.claims import Claims, context_of, is_over
 from launch_agent.builders.jobs.follow import End, Follower
-from launch_agent.builders.jobs.manifest import BUILD_OF, IMAGE, Build
+from launch_agent.builders.jobs.manifest import Build
 from launch_agent.builders.pushing import Pushing
 from launch_agent.clients.kube import access
 from launch_agent.clients.kube.api import KubeApi
-from launch_agent.clients.kube.errors import AlreadyExists, KubeError, NotFound
+from launch_agent.clients.kube.errors import KubeError
 from launch_agent.errors import BuildError, LaunchError
 from launch_agent.spec.build import BuildContext
-from launch_agent.spec.identity import agent_key
 from launch_agent.spec.image import ImageRef
 from launch_agent.stores import ContextStore
 
@@ -43,6 +44,8 @@ _RENEW_SECONDS = 60.0
 _MANAGER = "launch-agent"
 # Contexts of builds that are long over: no build lasts that long.
 _OLD_SECONDS = 24 * 3600.0
+# How often it is looked whether what an earlier process left has ended.
+_LEFT_SECONDS = 15.0
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -65,6 +68,10 @@ class JobBuilder(Pushing, ABC):
         self._environment = parts.environment
         self._lock = threading.Lock()
         self._api: KubeApi | None = None
+        self._claims = Claims(self.api, parts.agent)
+        # The Jobs that this process follows: one that is given up may be wanted again before it is left.
+        self._followed: Counter[str] = Counter()
+        self._closed = threading.Event()
 
     @abstractmethod
     def compose(self, context: BuildContext, ref: ImageRef, uri: str, key: str, namespace: str) -> Build:
@@ -99,12 +106,13 @@ class JobBuilder(Pushing, ABC):
         attempt = Attempt(log=log, stop=stop, timeout=math.inf)
         # One for each build: agents that build the same do not remove each other's.
         key = f"{ref.tag}-{uuid.uuid4().hex[:12]}.tar.gz"
+        # Whether a Job that others want reads the context that is stored here.
+        is_lent = False
         try:
             with _asking(f"build {ref}"):
                 uri = self._upload(context, key)
                 lent = self._registry.credentials()
                 build = self.compose(context, ref, uri, key, self.api().namespace)
-                job = self._make(build, ref)
 
                 def renew() -> None:
                     nonlocal lent
@@ -112,31 +120,79 @@ class JobBuilder(Pushing, ABC):
                         self._make_secrets(self.compose(context, ref, uri, key, self.api().namespace), job)
                         lent = fresh
 
-                try:
-                    self._make_secrets(build, job)
-                    end = self._follow(build.name, job, attempt, stop, renew)
-                finally:
-                    self._remove(build.name, job)
+                with self._following(build.name) as left:
+                    job = self._claims.join(build, ref, key)
+                    try:
+                        self._make_secrets(build, job)
+                        end = self._follow(build.name, job, attempt, stop, renew)
+                    finally:
+                        is_lent = not left(job) and context_of(job) == key
                 return self._result(ref, end, attempt.tail)
         except BuildError as error:
             error.log = error.log or attempt.tail
             raise
         finally:
-            self._discard(key)
+            if not is_lent:
+                self._discard(key)
 
     def sweep(self) -> None:
-        """Remove the Jobs of an earlier process, and contexts that nobody can want any more."""
+        """Remove what an earlier process left: Jobs that have ended, at once, and contexts that nobody can
+        want any more. A Job that goes on is there for the launch that asks for its image again; it is removed
+        at its end where none does."""
         try:
-            api = self.api()
-            jobs = api.resource("batch/v1", "Job")
-            selector = f"{BUILD_OF}={agent_key(self._agent)}"
-            for job in api.list(jobs, api.namespace, labels=selector).items:
-                self._remove(job["metadata"]["name"], job)
+            if self._remove_ended():
+                threading.Thread(target=self._watch_left, name="builds-left", daemon=True).start()
             self._store.sweep(_OLD_SECONDS)
         except LaunchError as error:
             _log.warning("what earlier builds left could not be looked for: %s", error)
 
+    def _remove_ended(self) -> bool:
+        """Whether there are Jobs of an earlier process that go on."""
+        go_on = False
+        for job in self._claims.held():
+            name = str(job["metadata"]["name"])
+            if self._followed[name]:
+                continue
+            if is_over(job):
+                self._leave(name, job)
+            else:
+                go_on = True
+        return go_on
+
+    def _watch_left(self) -> None:
+        while not self._closed.wait(_LEFT_SECONDS):
+            try:
+                if not self._remove_ended():
+                    return
+            except LaunchError as error:
+                _log.info("what earlier builds left cannot be looked at: %s", error)
+
+    @contextmanager
+    def _following(self, name: str) -> Iterator[Callable[[Mapping[str, Any]], bool]]:
+        """Gives what leaves the Job, and says whether it is gone."""
+        with self._lock:
+            self._followed[name] += 1
+
+        def left(job: Mapping[str, Any]) -> bool:
+            with self._lock:
+                is_last = self._followed[name] == 1
+            return is_last and self._leave(name, job)
+
+        try:
+            yield left
+        finally:
+            with self._lock:
+                self._followed[name] -= 1
+
+    def _leave(self, name: str, job: Mapping[str, Any]) -> bool:
+        """Whether the Job is gone, and its context with it: no other agent wants it."""
+        key = self._claims.leave(name, str(job["metadata"]["uid"]))
+        if key:
+            self._discard(key)
+        return key is not None
+
     def close(self) -> None:
+        self._closed.set()
         with self._lock:
             if self._api is not None:
                 self._api.close()
@@ -160,25 +216,6 @@ class JobBuilder(Pushing, ABC):
                 archive.write(piece)
             archive.flush()
             return self._store.put(Path(archive.name), key)
-
-    def _make(self, build: Build, ref: ImageRef) -> Mapping[str, Any]:
-        """The build's Job, made or found."""
-        api = self.api()
-        jobs = api.resource("batch/v1", "Job")
-        try:
-            job: Mapping[str, Any] = api.create(jobs, api.namespace, build.job)
-        except AlreadyExists:
-            found = api.find(jobs, api.namespace, build.name)
-            if found is None:
-                raise BuildError("another build of the same content has just ended", retryable=True) from None
-            if (found["metadata"].get("annotations") or {}).get(IMAGE) != str(ref):
-                raise BuildError(
-                    f"there is already a Job {build.name}, and it does not build {ref}",
-                    hint="delete that Job, or choose another builder.build-job-name",
-                ) from None
-            _log.info("build %s is under way already", build.name)
-            job = found
-        return job
 
     def _make_secrets(self, build: Build, job: Mapping[str, Any]) -> None:
         api = self.api()
@@ -247,16 +284,6 @@ class JobBuilder(Pushing, ABC):
             hint="does the config's partial Job switch pushing off?",
         )
 
-    def _remove(self, name: str, job: Mapping[str, Any]) -> None:
-        """Delete the Job with its pod and Secrets. One that cannot be deleted goes by its time to live."""
-        api = self.api()
-        try:
-            api.delete(api.resource("batch/v1", "Job"), api.namespace, name, uid=str(job["metadata"]["uid"]))
-        except NotFound:
-            return
-        except KubeError as error:
-            _log.warning("the Job %s of a build could not be removed: %s", name, error)
-
     def _discard(self, key: str) -> None:
         try:
             self._store.delete(key)
@@ -272,7 +299,7 @@ def connect() -> KubeApi:
 
 
 _RIGHTS: Mapping[str, Iterable[str]] = {
-    "batch/jobs": ("create", "get", "list", "delete"),
+    "batch/jobs": ("create", "get", "list", "patch", "delete"),
     "/pods": ("list",),
     "/pods:log": ("get",),
     "/secrets": ("create", "patch"),
