@@ -1,4 +1,4 @@
-"""The policies for AWS are enough for what the agent does there, and without any of its rights they are not."""
+"""The policies for AWS are enough for what the agent does there, and without any one right they are not."""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ def _problems(args: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _resources(args.get("ResourceConfig"))
         if not args.get("StoppingCondition"):
             yield _missing("StoppingCondition", "StoppingCondition: {MaxRuntimeInSeconds: 86400}")
+        yield from _spot(args)
     yield from _output(args.get("OutputDataConfig"))
     yield from _algorithm(args.get("AlgorithmSpecification"))
     yield from _environment(args.get("Environment"))
@@ -71,6 +72,19 @@ def _resources(given: Any) -> Iterator[Problem]:
         # 0 is a size: instance types with disks of their own take no other.
         if given.get(key) in (None, ""):
             yield _missing(f"ResourceConfig.{key}")
+
+
+def _spot(args: Mapping[str, Any]) -> Iterator[Problem]:
+    """Spot training has a time to wait for capacity, which holds the time to run as well."""
+    given = args.get("StoppingCondition")
+    if args.get("EnableManagedSpotTraining") is not True or not isinstance(given, Mapping) or not given:
+        return
+    place, runtime = "StoppingCondition.MaxWaitTimeInSeconds", given.get("MaxRuntimeInSeconds", 86_400)
+    wait = given.get("MaxWaitTimeInSeconds")
+    if wait is None:
+        yield _missing(place, "spot training needs one: MaxRuntimeInSeconds and the time to wait together")
+    elif isinstance(wait, int) and isinstance(runtime, int) and wait < runtime:
+        yield Problem(place=place, why=f"is {wait}, less than MaxRuntimeInSeconds, which it has to hold")
 
 
 def _output(given: Any) -> Iterator[Problem]:

@@ -143,6 +143,14 @@ def test_everything_that_is_wrong_is_named_at_once() -> None:
         ({"Tags": [{"Key": f"k{n}", "Value": ""} for n in range(39)]}, "38 at most"),
         ({"AlgorithmSpecification": {"ContainerEntrypoint": "sh"}}, "ContainerEntrypoint is no list"),
         ({"AlgorithmSpecification": {"TrainingImage": "nginx"}}, "read images of ECR alone"),
+        ({"EnableManagedSpotTraining": True}, "StoppingCondition.MaxWaitTimeInSeconds is missing"),
+        (
+            {
+                "EnableManagedSpotTraining": True,
+                "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59},
+            },
+            "MaxWaitTimeInSeconds is 59, less than",
+        ),
     ],
 )
 def test_what_cannot_become_a_job_is_refused(args: dict[str, Any], words: str) -> None:
@@ -316,6 +324,26 @@ def test_the_apis_model_is_compared_without_printing_a_value() -> None:
             "InputDataConfig[0].DataSource is missing",
         ]
     )
+
+
+def test_texts_of_macros_become_the_numbers_and_switches_of_the_api() -> None:
+    shape = aws_model.model("sagemaker").operation_model("CreateTrainingJob").input_shape
+    given = compose(
+        request(
+            resource_args=queue(
+                ResourceConfig={"InstanceType": "x", "InstanceCount": "2", "VolumeSizeInGB": "30"},
+                StoppingCondition={"MaxRuntimeInSeconds": "60", "MaxWaitTimeInSeconds": "never"},
+                EnableInterContainerTrafficEncryption="true",
+                HyperParameters={"layers": "2"},
+                Other="7",
+            )
+        )
+    )
+    made = shapes.fitted(shape, given)
+    assert made["ResourceConfig"] == {"InstanceType": "x", "InstanceCount": 2, "VolumeSizeInGB": 30}
+    assert made["StoppingCondition"] == {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": "never"}
+    assert made["EnableInterContainerTrafficEncryption"] is True
+    assert (made["HyperParameters"], made["Other"]) == ({"layers": "2"}, "7")
 
 
 JSON = st.recursive(

@@ -27,6 +27,7 @@ _ENDED_SINCE, _BEGUN_SINCE = timedelta(days=3), timedelta(days=35)
 _ASKERS = 8
 # No job of ours is named so: theirs end in the key of an agent.
 _NO_JOB = "launch-agent-verify"
+_CREATE = "CreateTrainingJob"
 
 
 class SageMakerRunner:
@@ -74,8 +75,8 @@ class SageMakerRunner:
             return
 
     def submit(self, request: RunRequest) -> Run:
-        wanted = compose(request, key_secret=self._key_secret)
-        cloud.refuse(sagemaker.RESOURCE, self.service.problems("CreateTrainingJob", wanted))
+        wanted = self.service.fitted(_CREATE, compose(request, key_secret=self._key_secret))
+        cloud.refuse(sagemaker.RESOURCE, self.service.problems(_CREATE, wanted))
         name = wanted["TrainingJobName"]
         what = f"create training job {name}"
         try:

@@ -74,16 +74,23 @@ class Service:
                 raise refusals.unreachable(what, str(error)) from error
         raise AssertionError("the second try returns or raises")
 
+    def fitted(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """A request of SageMaker with its numbers and switches as the API's own model has them."""
+        found: dict[str, Any] = shapes.fitted(self._shape(operation), parameters)
+        return found
+
     def problems(self, operation: str, parameters: Mapping[str, Any]) -> list[Problem]:
         """What the API's own model says against a request, which is not sent."""
-        model = self._client("sagemaker").meta.service_model.operation_model(operation)
-        return list(shapes.problems(model.input_shape, parameters))
+        return list(shapes.problems(self._shape(operation), parameters))
 
     def close(self) -> None:
         with self._lock:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+    def _shape(self, operation: str) -> Any:
+        return self._client("sagemaker").meta.service_model.operation_model(operation).input_shape
 
     def _client(self, service: str, *, fresh: bool = False) -> Any:
         with self._lock:

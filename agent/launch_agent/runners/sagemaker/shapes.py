@@ -8,6 +8,7 @@ grow with each of its releases.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ _SCALARS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "timestamp": ("a time", lambda value: not isinstance(value, Mapping | list)),
     "blob": ("bytes", lambda value: isinstance(value, str | bytes)),
 }
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def problems(shape: Any, value: Any, place: str = "") -> Iterator[Problem]:
@@ -55,6 +58,25 @@ def problems(shape: Any, value: Any, place: str = "") -> Iterator[Problem]:
             least = shape.metadata.get("min")
             if least is not None and value < least:
                 yield Problem(place=place, why=f"is less than {least}")
+
+
+def fitted(shape: Any, value: Any) -> Any:
+    """A value with texts in the places of numbers and switches read as such: a macro or a template variable
+    leaves nothing but texts."""
+    kind = shape.type_name
+    if isinstance(value, Mapping) and kind in ("structure", "map"):
+        members = shape.members if kind == "structure" else {}
+        inner = {key: shape.value if kind == "map" else members.get(key) for key in value}
+        return {key: item if inner[key] is None else fitted(inner[key], item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and kind == "list":
+        return [fitted(shape.member, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if kind in ("integer", "long") and _WHOLE.fullmatch(value):
+        return int(value)
+    if kind == "boolean" and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return value
 
 
 def _structure(shape: Any, value: Any, place: str) -> Iterator[Problem]:
