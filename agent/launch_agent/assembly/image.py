@@ -73,7 +73,8 @@ class Base:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What an image says of how it is run. Empty leaves the base's word, but for `cmd`, which goes with the
-    entry point. `healthcheck` is Docker's: its test as arguments."""
+    entry point. `healthcheck` is Docker's, which OCI's configuration takes along: its test as arguments, with
+    `health_seconds` between two tests, for one, and until failures count."""
 
     entry_point: Sequence[str] = ()
     cmd: Sequence[str] = ()
@@ -82,6 +83,7 @@ class Settings:
     working_dir: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     healthcheck: Sequence[str] = ()
+    health_seconds: tuple[int, int, int] = (30, 5, 60)
     stop_signal: str = ""
 
 
@@ -184,7 +186,9 @@ def _settings(base: Base, settings: Settings) -> dict[str, Any]:
     if settings.labels:
         ours["Labels"] = {**(ours.get("Labels") or {}), **settings.labels}
     if settings.healthcheck:
-        ours["Healthcheck"] = {"Test": ["CMD", *settings.healthcheck]}
+        names = ("Interval", "Timeout", "StartPeriod")
+        times = {name: each * 10**9 for name, each in zip(names, settings.health_seconds, strict=True)}
+        ours["Healthcheck"] = {"Test": ["CMD", *settings.healthcheck], **times}
     plain = {"User": settings.user, "WorkingDir": settings.working_dir, "StopSignal": settings.stop_signal}
     ours |= {key: value for key, value in plain.items() if value}
     return ours

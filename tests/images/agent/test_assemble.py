@@ -114,9 +114,18 @@ def test_the_settings_are_the_plans(desk: Desk) -> None:
     told = json.loads(made.image.config)["config"]
     assert told["User"] == "1000:0"
     assert told["Entrypoint"] == ["launch-agent", "start"]
-    assert told["Healthcheck"] == {"Test": ["CMD", "launch-agent", "--version"]}
+    assert told["Healthcheck"]["Test"] == ["CMD", "launch-agent", "--version"]
+    assert told["Healthcheck"]["Interval"] == 30_000_000_000
     assert set(told["Env"]) == {"A=1", "PATH=/opt/launch-agent/bin:/usr/bin"}
     assert told["Labels"]["org.opencontainers.image.title"] == "launch-agent"
+
+
+def test_pip_of_an_official_base_is_gone(desk: Desk) -> None:
+    env = {"PYTHON_VERSION": f"{PYTHON}.1"}
+    base = desk.make_base("official", {f"usr/local/bin/python{PYTHON}": b""}, env=env)
+    (made,) = desk.build(desk.plan(base=str(base)))
+    listed = files(made.image.layers[-1])
+    assert {f"usr/local/lib/python{PYTHON}/site-packages/.wh.pip", "usr/local/bin/.wh.pip"} <= set(listed)
 
 
 def test_the_same_inputs_make_one_digest_in_any_folder_at_any_time(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def _one(
     target = Target(python=plan.python, platform=platform)
     needed, told = _packages(plan, target, python, bench)
     layers = [needed, *code]
-    if files := [*_account(plan, base, bench, lists), *_files(plan)]:
+    if files := [*_gone(base, plan), *_account(plan, base, bench, lists), *_files(plan)]:
         path = bench.scratch / f"files-{platform.architecture}.tar.gz"
         layers.append(layer.write(files, path, title="files", epoch=plan.epoch))
     told_base = {"name": bench.base, "digest": base.digest}
@@ -238,6 +238,22 @@ def _environment(plan: Plan, python: str) -> Iterator[Entry]:
     yield Entry(path=f"{folder}/pyvenv.cfg", content=told.encode())
 
 
+def _gone(base: Base, plan: Plan) -> Iterator[Entry]:
+    """Marks that take what installs packages out of the official images, whose places for it are known."""
+    if not base.env.get("PYTHON_VERSION"):
+        return
+    library = f"usr/local/lib/python{plan.python}"
+    installers = (
+        f"{library}/site-packages/pip",
+        f"{library}/site-packages/setuptools",
+        f"{library}/ensurepip",
+    )
+    commands = (f"usr/local/bin/{name}" for name in ("pip", "pip3", f"pip{plan.python}"))
+    for path in (*installers, *commands):
+        folder, _, name = path.rpartition("/")
+        yield Entry(path=f"{folder}/{contents.WHITEOUT}{name}")
+
+
 def _account(plan: Plan, base: Base, bench: Bench, lists: Path) -> Iterator[Entry]:
     """ssh does not start for a user that has no name."""
     if "openssh-client" not in plan.system_packages:
@@ -270,6 +286,7 @@ def _settings(plan: Plan, base: Base) -> Settings:
         working_dir="/",
         labels=plan.labels,
         healthcheck=plan.healthcheck,
+        stop_signal="SIGTERM",
     )
 
 
