@@ -28,7 +28,7 @@ from launch_agent.errors import ImageError
 from launch_agent.spec.secret import Secret
 
 _SECONDS = 1800.0
-_WITHHELD = ("WANDB_API_KEY", "LAUNCH_AGENT_API_KEY")
+_WITHHELD = ("WANDB_API_KEY", "LAUNCH_AGENT_API_KEY", "LAUNCH_AGENT_INDEX_PASSWORD")
 Report = Callable[[str, int, int], object]
 
 

@@ -25,7 +25,7 @@ _BROKEN = re.compile(
 _CAUSE = re.compile(r"\(Caused by \w+\((?P<cause>.*)\)\)$")
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed")
 _NO_PIP = re.compile(r"No module named pip\b")
-_WHERE = "pip's own configuration says where it looks (PIP_INDEX_URL, PIP_CERT, HTTPS_PROXY), or --index-url"
+_WHERE = "pip's own configuration says where it looks (PIP_INDEX_URL, PIP_CERT, HTTPS_PROXY), or --index"
 
 
 def without_wheel(said: str) -> str:
@@ -57,7 +57,7 @@ def failure(said: str, platform: str, python: str) -> ImageError:
     if _UNTRUSTED.search(said):
         return ImageError(
             "the packages cannot be fetched: the certificate of the index is not trusted",
-            hint="name the authority's certificate with --ca, or PIP_CERT",
+            hint="name the authority's certificate with --index-ca, or PIP_CERT",
         )
     if found := _BROKEN.search(said):
         why = found["what"] or found["why"] or ""

@@ -14,7 +14,7 @@ from pathlib import Path
 from launch_agent.errors import ConfigError, ImageError
 
 _SECONDS = 180.0
-_WITHHELD = ("WANDB_API_KEY", "LAUNCH_AGENT_API_KEY")
+_WITHHELD = ("WANDB_API_KEY", "LAUNCH_AGENT_API_KEY", "LAUNCH_AGENT_INDEX_PASSWORD")
 
 
 def program(environment: Mapping[str, str]) -> str:
