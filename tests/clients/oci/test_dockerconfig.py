@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch_agent.clients.oci.dockerconfig import TOKEN_USER, DockerConfig, for_build
+from launch_agent.clients.oci.dockerconfig import (
+    TOKEN_USER,
+    DockerConfig,
+    document_with,
+    for_build,
+    helper_answer,
+)
 from launch_agent.errors import RegistryError
 from launch_agent.spec.model import Credentials
 from launch_agent.spec.secret import Secret
@@ -148,3 +154,42 @@ def test_what_a_build_is_given_reads_back(
     given_ = Credentials(host="docker.io", username=user, password=Secret(password))
     (folder / "config.json").write_text(for_build("docker.io", given_).reveal())
     assert DockerConfig({}, file=folder).credentials("docker.io") == given_
+
+
+@pytest.mark.parametrize("document", [{}, {"credsStore": "all"}, {"credHelpers": {"h.example": "one"}}])
+def test_credentials_above_a_config_win_over_its_helpers(tmp_path: Path, document: dict[str, Any]) -> None:
+    """And what opens other registries stays."""
+    for name in ("all", "one"):
+        helper(tmp_path, name, 'echo \'{"Username": "of a helper", "Secret": "x"}\'')
+    other = {"auths": {"other.example": {"auth": AUTH}}, **document}
+    config(tmp_path, other)
+    environment = {"DOCKER_CONFIG": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    lent = Credentials(host="h.example", username="me", password=Secret("lent"))
+    merged = json.loads(document_with(environment, "h.example", lent).reveal())
+    # For Docker's client, which reads this, an empty name stands for the file itself.
+    assert merged["credHelpers"]["h.example"] == ""
+    (tmp_path / "config.json").write_text(json.dumps(merged))
+    found = DockerConfig(environment).credentials("other.example")
+    assert found is not None
+    assert found.username == ("of a helper" if "credsStore" in document else "ali")
+    assert merged["auths"]["h.example"]["auth"] == base64.b64encode(b"me:lent").decode()
+
+
+def test_a_helper_takes_the_place_of_an_entry(tmp_path: Path) -> None:
+    config(tmp_path, {"auths": {"https://index.docker.io/v1/": {"auth": AUTH}}, "credHelpers": []})
+    lent = Credentials(host="docker.io", username=TOKEN_USER, password=Secret("lent"))
+    merged = document_with({"DOCKER_CONFIG": str(tmp_path)}, "docker.io", lent, helper="launch-agent")
+    document = json.loads(merged.reveal())
+    assert document == {"auths": {}, "credHelpers": {"https://index.docker.io/v1/": "launch-agent"}}
+    assert json.loads(helper_answer(lent).reveal()) == {
+        "ServerURL": "docker.io",
+        "Username": TOKEN_USER,
+        "Secret": "lent",
+    }
+
+
+def test_a_config_that_is_broken_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RegistryError, match="not JSON"):
+        document_with({"DOCKER_CONFIG": str(tmp_path)}, "h.example", None)
+    assert document_with({}, "h.example", None).reveal() == "{}"
