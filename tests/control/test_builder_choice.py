@@ -16,7 +16,7 @@ NOWHERE = {"PATH": "/nowhere", "HOME": "/nowhere"}
 
 
 @pytest.mark.docker
-@pytest.mark.req("BLD-4", "CLI-10", "CON-3", "CON-9")
+@pytest.mark.req("BLD-4", "DKR-2", "CLI-10", "CON-3", "CON-9")
 def test_docker_where_an_engine_answers(tmp_path: Path, docker_engine: TestEngine) -> None:
     config = agent_config(tmp_path, runner={"local-container": {"host": docker_engine.host}})
     choice = choose(config, {**NOWHERE, "DOCKER_HOST": docker_engine.host})

@@ -168,7 +168,7 @@ def test_another_agent_finds_what_the_first_has_built(site: Site, jobs: Jobs, pl
     assert builds(site.engine, since, place) == 1
 
 
-@pytest.mark.req("DKR-1", "DKR-7", "BLD-4")
+@pytest.mark.req("DKR-1", "DKR-2", "DKR-7", "BLD-4")
 @pytest.mark.parametrize("builder", [DOCKER, None])
 def test_without_a_destination_images_stay_in_the_engine(
     site: Site, jobs: Jobs, builder: Mapping[str, str] | None

@@ -81,6 +81,23 @@ class Engine(APIClient):
             create_api_error_from_http_exception(_http_error(response))
         return EventStream(response)
 
+    def push_events(self, repository: str, tag: str, auth: Mapping[str, str]) -> EventStream:
+        """Push an image; the engine's events. `auth` opens the registry, empty where anybody may push.
+
+        As for `build_events`: a registry that puts a large layer together says nothing for minutes.
+        """
+        header = base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()
+        response = self.post(
+            f"{self.base_url}/v{self.api_version}/images/{repository}/push",
+            params={"tag": tag},
+            headers={"X-Registry-Auth": header},
+            stream=True,
+            timeout=_FOREVER,
+        )
+        if response.status_code >= 400:
+            create_api_error_from_http_exception(_http_error(response))
+        return EventStream(response)
+
 
 def _http_error(response: Response) -> HTTPError:
     try:

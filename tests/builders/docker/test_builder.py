@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import socket
 import tarfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +233,37 @@ def test_the_steps_of_a_build_have_the_agents_proxy_and_its_image_has_not(
         assert "proxy.example" not in kept
     finally:
         docker_engine.client.remove_image(str(image), force=True)
+
+
+def test_a_push_to_a_registry_that_falls_silent_is_stopped(
+    make: Callable[..., DockerBuilder], docker_engine: TestEngine, tiny_image: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        reached = threading.Event()
+        held: list[socket.socket] = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    held.append(mute.accept()[0])
+                    reached.set()
+
+        threading.Thread(target=accept, daemon=True).start()
+        builder = make(Shelf(f"127.0.0.1:{mute.getsockname()[1]}"))
+        stop = threading.Event()
+        ref = ref_for(builder)
+        made = context({"Dockerfile": f"FROM {tiny_image}\nRUN echo three\n"})
+
+        def stop_when_reached() -> None:
+            assert reached.wait(60)
+            stop.set()
+
+        threading.Thread(target=stop_when_reached, daemon=True).start()
+        try:
+            with pytest.raises(BuildError, match="was stopped"):
+                builder.build(made, ref, log=lambda _: None, stop=stop)
+            assert reached.is_set()
+        finally:
+            docker_engine.client.remove_image(str(ref), force=True)
+            for each in held:
+                each.close()

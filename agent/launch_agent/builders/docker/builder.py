@@ -143,12 +143,11 @@ class DockerBuilder:
         if self._registry is None:
             return ref
         found = self._registry.credentials()
-        auth = {"username": found.username, "password": found.password.reveal()} if found else None
+        auth = {"username": found.username, "password": found.password.reveal()} if found else {}
         with watch.stopping(), speaking(f"push {ref}"):
-            stream = self.engine().push(
-                ref.repository, tag=ref.tag, stream=True, decode=True, auth_config=auth
-            )
-            digest = events.pushed(watch.looking(stream), line, str(ref))
+            stream = self.engine().push_events(ref.repository, ref.tag, auth)
+            with watch.over(stream):
+                digest = events.pushed(stream, line, str(ref))
         return ImageRef(host=ref.host, path=ref.path, tag=ref.tag, digest=digest)
 
     def _auth(self) -> dict[str, Any]:
@@ -208,13 +207,6 @@ class _Watch(threading.Thread):
             with self._lock:
                 self._stream = None
                 stream.close()
-
-    def looking(self, stream: Iterator[Any]) -> Iterator[Any]:
-        """A stream whose events come often enough that a look between them will do."""
-        for event in stream:
-            if self._why is not None:
-                raise self._why
-            yield event
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
