@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("control.loop",),
     ("server", "control.wiring"),
     ("cli",),
-    ("__main__",),
+    ("__main__", "init"),
 )
 PLACES = {group: row for row, groups in enumerate(LAYERS) for group in groups}
 

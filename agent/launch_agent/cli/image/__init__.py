@@ -16,6 +16,8 @@ import click
 
 # name -> one line for --help; the module has the command's name
 COMMANDS = {
+    "render": "Write a folder with a Dockerfile for the image that a config needs.",
+    "build": "Build the image that a config needs, by an engine or without.",
     "push": "Put an image on disk into a registry.",
     "inspect": "Show what is in an image, and what differs between two.",
 }

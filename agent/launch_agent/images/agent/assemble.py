@@ -116,13 +116,12 @@ def _check_system(plan: Plan, base: Base, bench: Bench, lists: Path) -> None:
         return
     if lacking := programs.lacking(base, bench.origin, names, cache=lists):
         packages = [name for name, program in wanted.items() if program in lacking]
-        full = plan.base.partition("@")[0].removesuffix("-slim")
+        without = " ".join(f"--without {name}" for name in packages)
         raise ImageError(
             f"the config needs {', '.join(packages)}, which the base image {base.name} does not have, and "
             "without an engine nothing can be installed into it",
-            hint=f"name a base image that has it with --base (python:{plan.python} has git and ssh"
-            + (f": --base {full}" if full != plan.base else "")
-            + "), or build with an engine",
+            hint=f"name a base image that has it: --base python:{plan.python} has git and ssh. Or build with "
+            f"an engine; or, where no job asks for it: {without}",
         )
 
 

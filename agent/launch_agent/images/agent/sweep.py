@@ -45,7 +45,7 @@ def drops(path: str, pattern: str, keep: Sequence[str]) -> bool:
 
 def sweep(folder: Path, rules: Sequence[Mapping[str, Any]]) -> int:
     """Remove from `folder` what the rules name, put in what they put in its place, and remove folders that
-    are empty then; the bytes that this saved. A rule has `pattern`, `keep` and `instead` (None, or a text)."""
+    are empty then; the bytes that this saved. A rule has `pattern`, `keep` and `instead` (a text or None)."""
     saved = 0
     removing = [rule for rule in rules if rule["instead"] is None]
     for here, folders, files in os.walk(folder, topdown=False):

@@ -55,7 +55,7 @@ def dockerfile(recipe: Recipe) -> str:
     if recipe.base:
         ImageRef.parse(recipe.base)
     return (
-        _templates()
+        templates()
         .get_template("job.Dockerfile.j2")
         .render(
             recipe=recipe,
@@ -115,7 +115,8 @@ def _cache(recipe: Recipe) -> dict[str, str]:
     return {name: f"--mount=type=cache,target={place} {secrets}" for name, place in places.items()}
 
 
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """The templates of all Dockerfiles."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=False,  # noqa: S701 - no HTML; each value goes through one of the filters above
