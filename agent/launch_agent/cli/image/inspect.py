@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from launch_agent.assembly.origin import Origin
     from launch_agent.clients.oci.repository import Repository
 
+# How many packages are shown by default, and how much of a setting.
 _LARGEST = 10
+_WIDEST = 100
 
 
 @click.command("inspect")
@@ -144,7 +146,8 @@ def _title(layer: LayerSeen) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         value = value.get("Test", value)
-    return " ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+    text = " ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def _as_json(seen: Seen, attached: Sequence[tuple[str, str]]) -> dict[str, Any]:
