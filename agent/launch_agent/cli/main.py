@@ -20,6 +20,7 @@ COMMANDS = {
     "lint": ("lint", "Check launch configs and queue configs before anything acts on them."),
     "doctor": ("doctor", "Check a config against the world, changing nothing."),
     "image": ("image", "Make, push and look into the slim image of the agent."),
+    "permissions": ("permissions", "Print the rights that a config needs in its clouds, with reasons."),
     "dockerfile": ("dockerfile", "Print what would be built for a job, and why."),
     "fetch": ("fetch", "Put the code of a job into a folder, as an agent ordered it."),
     "server": ("server", "Run the embedded queue server."),

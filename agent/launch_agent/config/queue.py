@@ -58,6 +58,11 @@ def is_wrapped(value: Mapping[str, Any]) -> bool:
     return bool(value) and ("resource_args" in value or all(key in names for key in value))
 
 
+def settings_of(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The resources in a file and their settings; empty where they are nobody's."""
+    return [(resource, settings) for _, resource, settings in _parts(value)]
+
+
 def findings(value: Mapping[str, Any]) -> list[Finding]:
     """Everything there is to say about a queue's configuration, without places."""
     found: list[Finding] = []
