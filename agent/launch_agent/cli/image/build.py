@@ -16,7 +16,9 @@ from launch_agent.errors import ConfigError
 @click.command("build")
 @options.common
 @click.option("-t", "--tag", "reference", default="", metavar="IMAGE", help="What the image is called.")
-@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Platform; repeatable.")
+@click.option(
+    "--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Platforms, with commas or repeated."
+)
 @click.option("--push", is_flag=True, help="With an engine: push the image to its registry.")
 @click.option("--daemonless", is_flag=True, help="Put the image together here, without an engine.")
 @click.option(
@@ -27,7 +29,11 @@ from launch_agent.errors import ConfigError
 )
 @click.option("--sign", is_flag=True, help="Without an engine: sign the image by cosign.")
 @click.option("--sign-key", default="", metavar="KEY", help="Key to sign with, as cosign takes it.")
-@click.option("--plain-http", is_flag=True, help="Without an engine: speak HTTP to registries.")
+@click.option(
+    "--plain-http",
+    is_flag=True,
+    help="Without an engine: registries without TLS too, as the config's registry.plain-http.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but what names the image.")
 def command(
     reference: str,
@@ -49,13 +55,14 @@ def command(
     \b
     launch-agent image build -c values.yaml -t registry.example.com/launch-agent --push
     launch-agent image build -c values.yaml -t registry.example.com/launch-agent --daemonless \\
-        --platform linux/amd64 --platform linux/arm64
+        --platform linux/amd64,linux/arm64
     """
     from launch_agent.cli.image import engine
 
     _check(daemonless, push, reference, to, sign or bool(sign_key))
     needs = options.needs_of(given["configs"])
-    plan = options.plan_of(needs, given, platforms or (_own_platform(),))
+    wanted = tuple(each for text in platforms for each in text.split(","))
+    plan = options.plan_of(needs, given, wanted or (_own_platform(),))
     if given["explain"]:
         click.echo(options.explain(needs, plan), err=True)
     if not daemonless:
@@ -69,7 +76,7 @@ def command(
         to=to or "registry",
         sign=sign,
         sign_key=sign_key,
-        plain=plain_http,
+        plain=plain_http or needs.plain_http,
         quiet=quiet,
     )
     with tempfile.TemporaryDirectory(prefix="launch-agent-wheel-") as folder:

@@ -38,13 +38,14 @@ _ENGINE, _KUBECONFIG = "DOCKER_HOST", "KUBECONFIG"
 class Needs:
     """`extras` and `programs` (Debian's packages) with the reasons for each; `notes` say what is not needed
     although one might think so. `port` is where the agent answers about its health, 0 where the config does
-    not say. `name` is the config's files."""
+    not say. `plain_http` is what the config says of its registry. `name` is the config's files."""
 
     name: str
     extras: Mapping[str, Sequence[str]] = field(default_factory=dict)
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     port: int = 0
+    plain_http: bool = False
 
 
 class _Reasons(dict[str, list[str]]):
@@ -135,6 +136,7 @@ def _needs(name: str, config: AgentConfig, given: Mapping[str, Any], values: Vie
         programs={program: tuple(reasons) for program, reasons in sorted(programs.items())},
         notes=tuple(notes),
         port=config.metrics.port,
+        plain_http=bool(config.builder.registry_options.get("plain-http")),
     )
 
 
