@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from launch_agent.control.builder_choice import BuilderChoice
 from launch_agent.control.job_images import BuildLog, JobImages
 from launch_agent.control.patience import Stopped
 from launch_agent.errors import BuildError, Refused, SourceNotFound
+from launch_agent.images.job import plan
 from launch_agent.registries.generic import create as registry_at
+from launch_agent.sources import artifact
 from launch_agent.sources.artifact import Backend
 from launch_agent.sources.git.access import Access
 from launch_agent.spec.model import RunIdentity, RunSpec
@@ -53,6 +56,7 @@ class Bench:
         self, server: OwnServer, http: HttpClient, engine: TestEngine, folder: Path, registry: str = ""
     ) -> None:
         self.server = server
+        self.http = http
         self.folder = folder / "builds"
         self.registry = registry_at(registry, None, {}) if registry else None
         self.builder = create({"host": engine.host}, Parts(agent="me", registry=self.registry))
@@ -244,6 +248,19 @@ def test_without_a_registry_images_stay_in_the_engine(
         docker_engine.client.remove_image(image, force=True)
     finally:
         bench.images.close()
+
+
+def test_an_image_runs_as_the_user_that_the_run_names(
+    bench: Bench, tiny_image: str, docker_engine: TestEngine
+) -> None:
+    """Of a Dockerfile that is written; on SageMaker root is the only one that can do its work."""
+    job = bench.job({"train.py": "", "requirements.txt": ""})
+    resolved = artifact.resolve(job, Backend(bench.server.server.url, Secret(KEY), bench.http))
+    for named, resource, user in ((1234, "local-container", 1234), (None, "local-container", 1000),
+                                  (1234, "sagemaker", 0)):  # fmt: skip
+        options = bench.images._options(replace(spec(job), resource=resource, user_id=named))
+        text = plan(bench.folder.parent, resolved, options, write=False).text
+        assert f"USER {user}:0" in text
 
 
 def test_a_log_keeps_its_end() -> None:

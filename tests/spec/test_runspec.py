@@ -170,6 +170,9 @@ def test_a_process_may_be_an_entry_point_alone() -> None:
         ({"resource_args": {"local-container": ["x"]}}, "resource_args.local-container is not a mapping"),
         ({"resource_args": {"local-container": {"builder": "x"}}}, "builder is not a mapping"),
         ({"_resume_count": -1}, "_resume_count"),
+        ({"docker": {"docker_image": "x", "user_id": "root"}}, "docker.user_id"),
+        ({"docker": {"docker_image": "x", "user_id": -1}}, "docker.user_id"),
+        ({"docker": {"docker_image": "x", "user_id": 2**31}}, "docker.user_id"),
         ({"_resume_count": "many"}, "_resume_count"),
     ],
 )
@@ -236,3 +239,8 @@ def test_a_schedulers_args_lose_the_quotes_that_were_for_a_shell(
     assert parse(Lease(item_id="i", queue="q", entity="e", spec=raw)).overrides.args == read
     raw["uri"], raw["docker"], raw["resource"] = "", {"docker_image": "img:1"}, "local-container"
     assert parse(Lease(item_id="i", queue="q", entity="e", spec=raw)).overrides.args == tuple(written)
+
+
+@pytest.mark.parametrize(("given", "user"), [(None, None), ("", None), (0, 0), (1234, 1234), ("1234", 1234)])
+def test_the_user_of_a_built_image(given: object, user: int | None) -> None:
+    assert read(job="e/p/j:v0", docker={"user_id": given}).user_id == user

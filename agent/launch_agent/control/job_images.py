@@ -246,7 +246,7 @@ class JobImages:
             base_image=job_image.base_image_of(spec.builder),
             platform=self._platform,
             has_mounts=self._builder.has_mounts if self._builder is not None else False,
-            user=_ROOT if spec.resource == Resource.SAGEMAKER else _USER,
+            user=_user(spec),
         )
 
     def _found(self, key: str) -> ImageRef | None:
@@ -265,6 +265,12 @@ class JobImages:
             self._known.move_to_end(key)
             while len(self._known) > _MOST_KNOWN:
                 self._known.popitem(last=False)
+
+
+def _user(spec: RunSpec) -> int:
+    if spec.resource == Resource.SAGEMAKER:
+        return _ROOT
+    return _USER if spec.user_id is None else spec.user_id
 
 
 def _key(job: Job, options: Options, repository: str) -> str:

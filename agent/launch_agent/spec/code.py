@@ -16,8 +16,8 @@ class Code:
     """Code that a runner puts at `WORKDIR` before the run begins; the run can write there.
 
     One of two is set. `pack` gives it as a tar archive, piece by piece, with all paths below the folder that
-    it is told. `order` are the files, by name, by which `launch-agent fetch` gets it on the target itself; they
-    hold credentials. `requirements` asks for the packages of the code's `requirements.txt`.
+    it is told. `order` are the files, by name, by which `launch-agent fetch` gets it on the target itself;
+    they hold credentials. `requirements` asks for the packages of the code's `requirements.txt`.
     """
 
     pack: Callable[[str], Iterator[bytes]] | None = field(default=None, repr=False, compare=False)

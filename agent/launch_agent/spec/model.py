@@ -153,6 +153,7 @@ class RunSpec:
     One of `image`, `job` and `scheduler` is set, or none where a process's entry point is all there is.
     `resource` is a name as the spec gave it (`gcp-vertex` becomes `vertex`), `resource_args` is that
     resource's own part of the spec without its `builder` key, which `builder` holds; a scheduler has none.
+    `user_id` is the number of the user that an image built for the job runs as; None leaves it to us.
     `api_key` is set where the submitter's own key travels with the job. `services` are the spec's
     `additional_services`: Kubernetes objects that accompany the run.
     """
@@ -170,6 +171,7 @@ class RunSpec:
     author: str = ""
     sweep_id: str = ""
     resume_count: int = 0
+    user_id: int | None = None
     overrides: Overrides = field(default_factory=Overrides)
     api_key: Secret = field(default_factory=lambda: Secret(""))
     services: Sequence[Mapping[str, Any]] = ()

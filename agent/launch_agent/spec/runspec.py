@@ -23,6 +23,7 @@ _RESOURCE_NAMES = {"gcp-vertex": "vertex"}
 # The characters that W&B refuses in a run id, and control characters, which no environment can carry.
 # Far more than any job needs, and far less than Python's own recursion takes.
 _DEEPEST = 100
+_MOST_USERS = 2**31
 _RUN_ID = re.compile(r"[^/\\#?%:\x00-\x1f\x7f]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -67,6 +68,7 @@ def parse(lease: Lease) -> RunSpec:
         author=_text(raw, "author"),
         sweep_id=_text(raw, "sweep_id"),
         resume_count=_count(raw, "_resume_count"),
+        user_id=_user_id(raw),
         overrides=Overrides(
             entry_point=entry_point,
             args=_unquoted(overrides) if scheduler else _words(overrides, "overrides.args"),
@@ -217,6 +219,17 @@ def _unquoted(overrides: Mapping[str, Any]) -> Sequence[str]:
         except ValueError:
             plain.append(word)  # no quoting after all
     return tuple(plain)
+
+
+def _user_id(raw: Mapping[str, Any]) -> int | None:
+    """The number of the user that a built image runs as; None where the spec leaves that to the agent."""
+    value = _mapping(raw, "docker").get("user_id")
+    if value is None or value == "":
+        return None
+    text = str(value)
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or int(text) >= _MOST_USERS:
+        raise _wrong_type("docker.user_id", "the number of a user", value)
+    return int(text)
 
 
 def _count(raw: Mapping[str, Any], key: str) -> int:
