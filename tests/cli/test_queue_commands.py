@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -275,10 +276,11 @@ def test_a_running_item_is_asked_to_stop(run: Run, world: OwnServer, queue: str)
     assert "(stop requested)" in run("status", item).out
 
 
-def test_the_log_of_a_failure_is_shown(run: Run, world: OwnServer, queue: str) -> None:
+@pytest.mark.parametrize("agent", ["test-agent", "release.namespace", "a machine/of mine"])
+def test_the_log_of_a_failure_is_shown(run: Run, world: OwnServer, queue: str, agent: str) -> None:
     item = submitted(run, queue)
-    world.client.register(registration(queue))
-    claim = claim_of(world.client.pop([queue], 1).leases[0])
+    world.client.register(replace(registration(queue), name=agent))
+    claim = replace(claim_of(world.client.pop([queue], 1).leases[0]), agent=agent)
     world.client.ack([claim])
     failure = Failure(stage=Stage.RUN, reason="Error", message="exit code 3", log="one\ntwo\nboom\n")
     world.client.finish(claim, Outcome(state=RunState.FAILED, failure=failure))

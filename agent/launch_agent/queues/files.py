@@ -44,7 +44,7 @@ class FailureFiles:
 
     def store(self, *, entity: str, agent: str, item_id: str, log_text: str) -> list[str]:
         """Upload a failure's log; the paths to name in the report, none where it could not be stored."""
-        run = re.sub(r"[^A-Za-z0-9_-]+", "-", agent)[:64] or "launch-agent"
+        run = run_of(agent)
         path = f"{item_id}/error/error.log"
         content = log_text.encode("utf-8", "replace")[-_LARGEST_LOG:]
         try:
@@ -85,6 +85,11 @@ class FailureFiles:
         if answer.status >= 300:
             host = urlsplit(url).hostname
             raise ValueError(f"{method} to {host} answered HTTP {answer.status}: {answer.excerpt()}")
+
+
+def run_of(agent: str) -> str:
+    """The id of the run that an agent keeps its files in: its name, as far as a run may be called so."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", agent)[:64] or "launch-agent"
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from launch_agent.clients.http import NoAnswer, Retry
 from launch_agent.errors import QueueError, QueueUnavailable
 from launch_agent.queues.faults import OlderServer
+from launch_agent.queues.files import run_of
 from launch_agent.queues.operations import PROJECT
 from launch_agent.queues.registration import BRIEF
 from launch_agent.queues.session import Session
@@ -51,7 +52,7 @@ class RunLogs:
         """The last lines of what the agent uploaded when the item failed; empty where it uploaded nothing."""
         if not item.error_files or not item.agent:
             return ""
-        texts = (self._file(item.entity, PROJECT, item.agent, path) for path in item.error_files)
+        texts = (self._file(item.entity, PROJECT, run_of(item.agent), path) for path in item.error_files)
         return "\n".join("\n".join(text.splitlines()[-tail:]) for text in texts)
 
     def _run(self, operation: str, document: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
