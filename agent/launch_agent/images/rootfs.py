@@ -68,8 +68,9 @@ def image_from_host(archive: Path, binaries: Sequence[str], *, python: bool = Fa
     if python:
         interpreter = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
         content[_inside(interpreter)] = interpreter
-        if _inside(interpreter) != "usr/bin/python3":
-            links["usr/bin/python3"] = f"/{_inside(interpreter)}"
+        for name in ("usr/bin/python3", f"usr/bin/python3.{sys.version_info.minor}"):
+            if _inside(interpreter) != name:
+                links[name] = f"/{_inside(interpreter)}"
         programs.append(interpreter)
         for path in _standard_library():
             content[_inside(path)] = path
