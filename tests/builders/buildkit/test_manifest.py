@@ -52,7 +52,7 @@ ENVIRONMENTS = {
 }
 
 
-def built(name: str) -> Build:
+def built(name: str, key: str = "k") -> Build:
     config = load(
         GOLDEN / name / "launch-config.yaml",
         {"WANDB_API_KEY": "x", "WANDB_LAUNCH_KANIKO_PVC_NAME": "contexts" if name == "claim" else ""},
@@ -70,7 +70,7 @@ def built(name: str) -> Build:
     return compose(
         CONTEXT,
         ref,
-        "tar:///build-contexts/launch-context-k.tar.gz",
+        f"tar:///build-contexts/launch-context-{key}.tar.gz",
         Secret("") if name == "claim" else LINK,
         claim if name == "claim" else opening(ref.host, login),
         settings,
@@ -109,6 +109,15 @@ def test_the_agents_identity_is_not_the_builds() -> None:
     assert "serviceAccountName" not in spec
     assert spec["automountServiceAccountToken"] is False
     assert container(built("aws"))["securityContext"]["runAsUser"] == 1000
+
+
+def test_who_joins_a_job_leaves_its_context_alone() -> None:
+    """Two agents meet in one Job, each with a context that is gone when it turns away."""
+    first, second = built("aws"), built("aws", "another")
+    names = [{each["metadata"]["name"] for each in build.secrets} for build in (first, second)]
+    assert first.name == second.name
+    (shared,) = names[0] & names[1]
+    assert shared.endswith("-docker-config")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ view, so they could read them. The context comes from an address that is signed 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -114,9 +115,12 @@ def opening(host: str, credentials: Credentials | None) -> PodPatch:
 def _context(uri: str, link: Secret) -> PodPatch:
     if not link:
         return PodPatch(env=[{"name": _ARCHIVE, "value": uri.removeprefix(_TAR)}])
+    # By the context's own name: an agent that joins the Job later brings another, and must not put it in the
+    # place of the one that the pod is about to read.
+    name = f"context-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
     return PodPatch(
-        env=[reference(_LINK, "{context}", "link")],
-        secrets=[BuildSecret(name="context", files={"link": link})],
+        env=[reference(_LINK, f"{{{name}}}", "link")],
+        secrets=[BuildSecret(name=name, files={"link": link})],
     )
 
 
