@@ -2,8 +2,8 @@
 
 ListTrainingJobs tells of the jobs that changed since a time, so a round costs one request for each hundred
 changes and not one for each job. Times are the service's own: the latest that was seen, less a margin, is
-where the next round begins. A page of everything with each round, for as long as it takes, finds every ten
-minutes what a round has missed and what somebody has deleted.
+where the next look at them begins. Pages are spread over rounds. A page of everything with each round, for as
+long as it takes, finds every ten minutes what was missed and what somebody has deleted.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from launch_agent.runners.polling import Poller
 from launch_agent.runners.sagemaker.service import Service
 
 ROUND_SECONDS = 10.0
-# In rounds: what a request costs (so that there are twelve in a minute at most), and how often all is seen.
-_ROUNDS_A_REQUEST = 0.5
+# Listings with each round, so that there are twelve in a minute at most; and after how many all is seen.
+_REQUESTS = 2
 _ROUNDS_UNTIL_ALL = 60.0
 # Changes reach the listing late, and not in their order; clocks differ.
 _MARGIN = timedelta(seconds=120)
@@ -83,6 +83,7 @@ class Listing:
         self._jobs: dict[str, list[Followed]] = {}
         self._due = float("-inf")
         self._latest = utc() - _SKEW
+        self._changes: Iterator[Sequence[Mapping[str, Any]]] | None = None
         self._all = _All(due=clock() + fresh * _ROUNDS_UNTIL_ALL)
         self._poller = Poller(self.work, name=f"sagemaker-{key}")
         self.error: RunnerError | None = None
@@ -126,27 +127,33 @@ class Listing:
         begun = self._clock()
         if begun >= self._due:
             try:
-                requests = self._round(jobs)
+                self._round(jobs)
                 self.error = None
             except RunnerError as error:
-                requests, self.error = 1, error
-            self._due = begun + self._fresh * max(1.0, requests * _ROUNDS_A_REQUEST)
+                self._changes, self.error = None, error
+            self._due = begun + self._fresh
         return 0.0 if len(stopping) > _MOST_STOPS else max(0.0, self._due - self._clock())
 
     def _snapshot(self) -> list[Followed]:
         with self._lock:
             return [job for jobs in self._jobs.values() for job in jobs]
 
-    def _round(self, jobs: Sequence[Followed]) -> int:
-        """Hear of the changes; returns how many listings that took."""
-        requests = 0
-        for page in pages(self._service, self._key, LastModifiedTimeAfter=self._latest - _MARGIN):
-            requests += 1
+    def _round(self, jobs: Sequence[Followed]) -> None:
+        """Hear of the next pages of changes, and of one of all jobs where a look at all of them is due."""
+        is_due = self._all.pages is not None or self._clock() >= self._all.due
+        for number in range(_REQUESTS - is_due):
+            page = next(self._changes, None) if self._changes is not None else None
+            if page is None and number == 0:
+                self._changes = pages(self._service, self._key, LastModifiedTimeAfter=self._latest - _MARGIN)
+                page = next(self._changes, None)
+            if page is None:
+                self._changes = None
+                break
             self._hear(page)
-        requests += self._see_all(jobs)
+        if is_due:
+            self._see_all(jobs)
         for job in [job for job in jobs if job.wants_look][:_MOST_LOOKS]:
             job.look()
-        return requests
 
     def _hear(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -156,12 +163,10 @@ class Listing:
             for job in jobs:
                 job.hear(row)
 
-    def _see_all(self, jobs: Sequence[Followed]) -> int:
-        """One page of all jobs, while a look at all of them is due."""
+    def _see_all(self, jobs: Sequence[Followed]) -> None:
+        """One page of all jobs; once there are no more, those that were on none are doubted."""
         looked = self._all
         if looked.pages is None:
-            if self._clock() < looked.due:
-                return 0
             since = min(job.created for job in jobs) - _MARGIN
             looked.pages = pages(self._service, self._key, CreationTimeAfter=since)
             looked.members = {job.name for job in jobs}
@@ -171,15 +176,14 @@ class Listing:
             # Nothing may be concluded from a look that was cut off.
             self._all = _All(due=self._clock())
             raise
-        if page is None:
-            for job in jobs:
-                if job.name in looked.members:
-                    job.doubt()
-            self._all = _All(due=self._clock() + self._fresh * _ROUNDS_UNTIL_ALL)
-            return 0
-        looked.members -= {row["TrainingJobName"] for row in page}
-        self._hear(page)
-        return 1
+        if page is not None:
+            looked.members -= {row["TrainingJobName"] for row in page}
+            self._hear(page)
+            return
+        for job in jobs:
+            if job.name in looked.members:
+                job.doubt()
+        self._all = _All(due=self._clock() + self._fresh * _ROUNDS_UNTIL_ALL)
 
 
 class _All:
