@@ -197,14 +197,10 @@ def _builder(view: View) -> None:
             "an agent that runs in a cluster has no Docker engine to build with",
             hint="kaniko builds without one; noop starts images that are built already",
         )
-    if kind != "buildkit":
-        why = f"the builder is {kind or 'noop'!r}"
-        _unused_values(view, _OF_BUILDKIT, why, f"write {view.key}: builder: {{type: buildkit}}")
-    elif not str(view.of_config("builder", "buildkit-address") or "").startswith("tcp://"):
-        why = "buildkit-address names no daemon at tcp://"
-        _unused_values(view, _OF_BUILDKIT[:1], why, f"write {view.key}: builder: {{buildkit-address: …}}")
-    if kind not in _MAKE_JOBS:
+    address = _buildkit(view, kind)
+    if kind not in _MAKE_JOBS or address:
         builds = "builder is 'noop'" if kind == "noop" else "builder is not kaniko"
+        builds = "builder is a daemon" if address else builds
         _unused_values(view, _OF_KANIKO, f"the {builds}", f"write {view.key}: builder: {{type: kaniko}}")
     elif _given(view, "kanikoPvcName") and view.of_config("builder", "build-context-store"):
         view.say(
@@ -215,6 +211,27 @@ def _builder(view: View) -> None:
             hint="keep one of the two",
             at_key=True,
         )
+
+
+def _buildkit(view: View, kind: object) -> str:
+    """The address of the daemon that builds; empty where there is none."""
+    if kind != "buildkit":
+        why = f"the builder is {kind or 'noop'!r}"
+        _unused_values(view, _OF_BUILDKIT, why, f"write {view.key}: builder: {{type: buildkit}}")
+        return ""
+    address = str(view.of_config("builder", "buildkit-address") or "")
+    if not address.startswith("tcp://"):
+        why = "buildkit-address names no daemon at tcp://"
+        _unused_values(view, _OF_BUILDKIT[:1], why, f"write {view.key}: builder: {{buildkit-address: …}}")
+    elif not _given(view, "buildkitTlsSecret") and not view.of_config("builder", "buildkit-tls"):
+        view.say(
+            WARNING,
+            "plain-http",
+            (view.key, "builder", "buildkit-address"),
+            "code and credentials travel to this daemon unencrypted, and whoever reaches it builds with it",
+            hint="start it with certificates, and name a Secret with the agent's in buildkitTlsSecret",
+        )
+    return address
 
 
 def _unused_values(view: View, paths: tuple[Path, ...], why: str, otherwise: str) -> None:
