@@ -33,11 +33,14 @@ _BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class CustomJobs(Loopback):
-    """`jobs` are the API's objects by name; `logs` the entries of each job, texts or whole ones. `refusals`
-    answer the next requests in place of acting: a status and a message each; `broken_creates` the next
-    creations, with whether the job is made all the same. `takes` says which tokens are
-    taken; `counts` how many requests of each kind there were, `began` which jobs got to run. `startup` is the
-    seconds until they do, `grace` those between the signals of a stop."""
+    """`jobs` are the API's objects by name; `logs` the entries of each job, texts or whole ones.
+
+    `refusals` answer the next requests in place of acting: a status and a message each; `broken_creates` the
+    next creations, with whether the job is made all the same. `takes` says which tokens are taken, `allowed`
+    which permissions their account has, None for all. `counts` is how many requests of each kind there were,
+    `began` which jobs got to run. `startup` is the seconds until they do, `grace` those between the signals
+    of a stop.
+    """
 
     def __init__(self, *, token: str = "", runs: bool = False, grace: float = 10.0) -> None:
         self._schemas = json.loads(_DOCUMENT.read_text(encoding="utf-8"))["schemas"]
@@ -57,6 +60,7 @@ class CustomJobs(Loopback):
         self._left: int | None = None
         self._acts = False
         self.takes: Callable[[str], bool] = lambda sent: sent.startswith(token)
+        self.allowed: frozenset[str] | None = None
         self.counts: Counter[str] = Counter()
         super().__init__(self._answer)
 
@@ -108,10 +112,22 @@ class CustomJobs(Loopback):
         if scheme != "Bearer" or not self.takes(sent):
             return error(401, "Request had invalid authentication credentials.")
         address = urlsplit(request.path)
+        needed = _permission(request.method, address.path)
+        if denied := self._denied(needed, request):
+            return error(
+                403, f"Permission '{denied}' denied on resource (or it may not exist).", "PERMISSION_DENIED"
+            )
         if address.path == "/v2/entries:list":
             self.counts["logs"] += 1
             return self._entries(request.json())
         return self._custom_jobs(request, address.path.removeprefix("/v1/"), parse_qs(address.query))
+
+    def _denied(self, needed: str, request: Request) -> str:
+        """The permission that is missing, empty where none is. Who creates a job acts as its account."""
+        if self.allowed is None:
+            return ""
+        both = [needed, "iam.serviceAccounts.actAs"] if needed.endswith(".create") else [needed]
+        return next((name for name in both if name not in self.allowed), "")
 
     def _custom_jobs(self, request: Request, path: str, query: Mapping[str, list[str]]) -> Reply:
         if path.endswith("/customJobs"):
@@ -243,6 +259,17 @@ class CustomJobs(Loopback):
                 if found := self._unknown(each, inner, f"{place}.{key}"):
                     return found
         return ""
+
+
+def _permission(method: str, path: str) -> str:
+    """What Vertex AI and Cloud Logging check for a request (their pages on access control)."""
+    if path == "/v2/entries:list":
+        return "logging.logEntries.list"
+    if path.endswith(":cancel"):
+        return "aiplatform.customJobs.cancel"
+    of_all = {"GET": "list", "POST": "create"}
+    of_one = {"GET": "get", "DELETE": "delete"}
+    return f"aiplatform.customJobs.{(of_all if path.endswith('/customJobs') else of_one)[method]}"
 
 
 def _fits(value: Any, shape: Mapping[str, Any]) -> bool:

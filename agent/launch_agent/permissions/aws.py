@@ -26,7 +26,6 @@ _REPOSITORY_ACTIONS: Mapping[str, tuple[str, str]] = {
     "DescribeRepositories": ("see that the repository is there", "ECR-10"),
     "DescribeImages": ("see whether an image is there already", "ECR-11"),
     "BatchCheckLayerAvailability": ("push no layer twice", "ECR-12"),
-    "BatchDeleteImage": ("remove images", "ECR-13"),
 }
 _READ_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _READERS = frozenset({"kaniko", "buildkit", "layers"})
@@ -102,20 +101,27 @@ def _push(needs: Needs, place: _Place) -> Document:
         host, _, name = found.uri.partition("/")
         region, account = found.region, host.partition(".")[0]
     on = place.arn("ecr", f"repository/{name}", region=region, account=account)
+    actions = dict(_REPOSITORY_ACTIONS)
+    notes = []
+    if not builder.registry_options.get("create"):
+        del actions["CreateRepository"]
+        notes.append("The documents list ecr:CreateRepository too; it is for registry.create: true.")
     statements = [
-        _allow([f"ecr:{action}" for action in _REPOSITORY_ACTIONS], on),
+        _allow([f"ecr:{action}" for action in actions], on),
         _allow("ecr:GetAuthorizationToken", "*"),
     ]
     grants = [
         Grant(name=f"ecr:{action}", on=on, why=why, requirement=number)
-        for action, (why, number) in _REPOSITORY_ACTIONS.items()
+        for action, (why, number) in actions.items()
     ]
     grants.append(Grant(name="ecr:GetAuthorizationToken", on="*", why="log in", requirement="ECR-14"))
     if builder.type in _READERS:
         statements.append(_allow(list(_READ_ACTIONS), on))
         why = "read cached layers and base images of the repository"
         grants += [Grant(name=action, on=on, why=why) for action in _READ_ACTIONS]
-    notes = [] if builder.destination else ["The account is the one that the agent's identity belongs to."]
+    notes.append("The documents list ecr:BatchDeleteImage too (ECR-13); this agent deletes no images.")
+    if not builder.destination:
+        notes.append("The account is the one that the agent's identity belongs to.")
     return Document(
         cloud=Cloud.AWS,
         name="push-images",
