@@ -30,6 +30,9 @@ NEEDED = {
 }
 OURS = "registry.example.com/launch-agent:1"
 LEASE = {"coordination.k8s.io/leases": "create"}
+RELEASE = f"gpu-{uuid.uuid4().hex[:6]}"
+# The one Secret that it can read: its own launches under way.
+STATE = {("", "secrets", f"{RELEASE}-launch-agent-state", verb) for verb in ("get", "patch")}
 JOB = {
     "apiVersion": "batch/v1",
     "kind": "Job",
@@ -58,7 +61,7 @@ def jobs_namespace(cluster: Cluster) -> Iterator[str]:
 def installed(cluster_helm: Helm, cluster: Cluster, namespace: str) -> Iterator[Any]:
     """Installs with some values; the rights of the release's account in a namespace, above everybody's."""
     kube = cluster.kube
-    release = f"gpu-{uuid.uuid4().hex[:6]}"
+    release = RELEASE
 
     def install(**values: Any) -> Any:
         agent = {"apiKey": "0" * 40, "image": OURS, **values.pop("agent", {})}
@@ -78,7 +81,7 @@ def test_exactly_what_is_needed_where_jobs_may_go(
     installed: Any, namespace: str, jobs_namespace: str
 ) -> None:
     of = installed(additionalTargetNamespaces=[jobs_namespace])
-    assert of(namespace) == rights(NEEDED)
+    assert of(namespace) == rights(NEEDED) | STATE
     assert of(jobs_namespace) == rights(NEEDED)
     assert of("default") == set()
     assert of("kube-system") == set()
@@ -97,23 +100,23 @@ def test_kinds_of_the_admin(installed: Any, namespace: str) -> None:
     rules = [{"apiGroups": [""], "resources": ["services"], "verbs": ["create"]}]
     of = installed(rbac={"customResources": kinds, "rules": rules})
     more = {"batch.volcano.sh/jobs": "create get list watch patch delete", "/services": "create"}
-    assert of(namespace) == rights(NEEDED | more)
+    assert of(namespace) == rights(NEEDED | more) | STATE
 
 
 def test_what_jobs_bring_beside_themselves(installed: Any, namespace: str) -> None:
     of = installed(rbac={"additionalServices": True})
     more = {"/pods": "create get", "/services": "create get", "apps/deployments": "create get"}
-    assert of(namespace) - rights(NEEDED) == rights(more)
+    assert of(namespace) - rights(NEEDED) - STATE == rights(more)
 
 
 def test_wandbs_agent_deletes_what_it_leaves(installed: Any, namespace: str) -> None:
     of = installed(agent={"image": "wandb/launch-agent:latest"})
-    assert of(namespace) - rights(NEEDED) == rights({"/secrets": "delete"})
+    assert of(namespace) - rights(NEEDED) - STATE == rights({"/secrets": "delete"})
 
 
 def test_agents_that_stand_by_share_one_lease(installed: Any, namespace: str) -> None:
     of = installed(agent={"replicas": 2})
-    more = of(namespace) - rights(NEEDED)
+    more = of(namespace) - rights(NEEDED) - STATE
     names = {name for _, _, name, _ in more} - {""}
     assert len(names) == 1
     assert more == rights(LEASE) | rights({"coordination.k8s.io/leases": "get update"}, names.pop())
@@ -126,7 +129,8 @@ def test_none_where_the_admin_makes_them(installed: Any, namespace: str) -> None
 
 def test_everywhere_only_where_asked_for(installed: Any, namespace: str) -> None:
     of = installed(rbac={"clusterWide": True})
-    assert of("default") == of(namespace) == rights(NEEDED)
+    assert of("default") == rights(NEEDED)
+    assert of(namespace) == rights(NEEDED) | STATE
 
 
 @pytest.mark.req("SEC-9")

@@ -38,7 +38,7 @@ from launch_agent.telemetry.metrics import Metrics
 from tests.fakes.configs import agent_config
 from tests.fakes.memory_queues import MemoryQueues
 from tests.fakes.scripted_images import ScriptedImages
-from tests.fakes.scripted_runner import ScriptedRunner
+from tests.fakes.scripted_runner import ScriptedRun, ScriptedRunner
 
 
 class OneTarget(Targets):
@@ -337,6 +337,73 @@ def test_a_launch_that_a_kill_cut_short_is_taken_up_again(bench: Bench) -> None:
     bench.round()
     assert list(bench.runner.runs) == ["i1"]
     assert bench.journal.pending() == []
+
+
+def test_a_run_of_which_not_everything_was_made_is_launched_again(bench: Bench) -> None:
+    """The agent was killed between the run's object and its Secret; its folder stayed."""
+    run = half_made(bench, "i1")
+    bench.start()
+    bench.agent.recover()
+    assert bench.tracker.run_of("i1") is run
+    bench.round()
+    assert bench.runner.submits == 1
+    assert bench.journal.pending() == []
+    assert bench.tracker.live() == 1
+    run.be(RunState.FINISHED)
+    bench.round()
+    assert [item for item, _ in bench.queues.finished] == ["i1"]
+
+
+def test_a_whole_run_is_not_launched_again(bench: Bench) -> None:
+    run = half_made(bench, "i1")
+    run.half = False
+    bench.start()
+    bench.agent.recover()
+    bench.round()
+    assert bench.runner.submits == 0
+    assert bench.journal.pending() == []
+
+
+def test_a_run_that_ends_before_it_is_launched_again_is_not(bench: Bench) -> None:
+    """Nothing was missing: it only seemed so while it had not begun."""
+    run = half_made(bench, "i1")
+    bench.start()
+    bench.agent.recover()
+    run.be(RunState.FINISHED)
+    bench.tracker.tick(bench.now)
+    bench.reports.tick(bench.now)
+    bench.queues.claimed["i1"] = run.identity.run_id  # the public backend's last word of a good end
+    bench.round()
+    assert bench.runner.submits == 0
+    assert bench.tracker.live() == 0
+    assert len(bench.queues.finished) == 1
+
+
+def test_a_run_that_cannot_be_made_whole_is_ended(bench: Bench) -> None:
+    run = half_made(bench, "i1")
+    bench.start()
+    bench.agent.recover()
+    bench.runner.errors.append(SubmitRejected("no such Secret any more"))
+    bench.round()
+    assert "no such Secret any more" in bench.failures["i1"]
+    bench.round()
+    assert run.cancelled == 1
+
+
+def half_made(bench: Bench, item: str) -> ScriptedRun:
+    """An acked item whose run was found to be there, perhaps not with all that belongs to it."""
+    bench.queues.push("q", item)
+    (lease,) = bench.queues.waiting["q"]
+    bench.queues.waiting["q"] = []
+    bench.queues.leased[item] = lease
+    identity = bench.pipeline.identify(lease)
+    bench.journal.record(Entry(lease=lease, identity=identity))
+    bench.queues.ack([identity])
+    bench.journal.remember_resource("local-container")
+    run = ScriptedRun(identity=identity, half=True)
+    run.be(RunState.PENDING)
+    bench.runner.runs[item] = run
+    return run
 
 
 def test_a_launch_whose_lease_went_to_another_is_given_up(bench: Bench) -> None:

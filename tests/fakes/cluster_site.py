@@ -23,6 +23,8 @@ from tests.fakes.eventually import eventually
 from tests.fakes.fake_node import PodEnd
 from tests.fakes.kube import Kube, Object
 
+# The Secret that keeps launches under way.
+STATE = "agent-state"
 # As in the chart's Role (tests/chart/test_rbac.py compares that one with what the server says).
 RULES: Sequence[Mapping[str, Sequence[str]]] = (
     {
@@ -34,6 +36,7 @@ RULES: Sequence[Mapping[str, Sequence[str]]] = (
     {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "patch"]},
+    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [STATE], "verbs": ["get"]},
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]},
 )
 _RBAC = "rbac.authorization.k8s.io/v1"

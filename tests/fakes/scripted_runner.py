@@ -25,6 +25,7 @@ class ScriptedRun:
     cancelled: int = 0
     released: int = 0
     looks: int = 0
+    half: bool = False
 
     @property
     def id(self) -> str:
@@ -53,6 +54,9 @@ class ScriptedRun:
 
     def release(self) -> None:
         self.released += 1
+
+    def resume(self) -> bool:
+        return self.half
 
 
 @dataclass

@@ -212,7 +212,7 @@ class Pipeline:
 
     def _submit(self, runner: Runner, ticket: Ticket, image: JobImage) -> Run:
         spec, identity = ticket.spec, ticket.identity
-        if ticket.resumed and not self._tracker.knows(identity.item_id):
+        if ticket.resumed and self._tracker.run_of(identity.item_id) is None:
             raise _Over
         env = runenv.make(
             spec,

@@ -1,8 +1,8 @@
 {{- /*
 Environment variables of the agent's container. Secrets come by reference; nothing here holds one.
 
-The config takes WANDB_BASE_URL, WANDB_LAUNCH_START_TIMEOUT and LAUNCH_AGENT_{NAME,STATE_DIR,LEASE,METRICS_HOST,
-METRICS_PORT,TARGET_NAMESPACES,PROTECTED_SECRETS}. What starts things on the cluster takes these:
+The config takes WANDB_BASE_URL, WANDB_LAUNCH_START_TIMEOUT and LAUNCH_AGENT_{NAME,STATE_DIR,STATE_SECRET,LEASE,
+METRICS_HOST,METRICS_PORT,TARGET_NAMESPACES,PROTECTED_SECRETS}. What starts things on the cluster takes these:
   WANDB_LAUNCH_SERVICE_ACCOUNT_NAME          account of builds
   WANDB_LAUNCH_KANIKO_PVC_{NAME,MOUNT_PATH}  claim for build contexts, and where the agent has it
   WANDB_LAUNCH_KANIKO_AUTH_SECRET            Secret with which builds push
@@ -102,6 +102,8 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
   value: {{ empty .Values.rbac.clusterWide | ternary (include "launch-agent.targetNamespaces" . | fromJsonArray | join ",") "*" | quote }}
 - name: LAUNCH_AGENT_PROTECTED_SECRETS
   value: {{ include "launch-agent.usedSecrets" . | fromJsonArray | join "," | quote }}
+- name: LAUNCH_AGENT_STATE_SECRET
+  value: {{ printf "%s/%s" (include "launch-agent.namespace" .) (include "launch-agent.stateSecret" .) | quote }}
 {{- if gt (include "launch-agent.replicas" . | int) 1 }}
 - name: LAUNCH_AGENT_LEASE
   value: {{ printf "%s/%s" (include "launch-agent.namespace" .) (include "launch-agent.fullname" .) | quote }}

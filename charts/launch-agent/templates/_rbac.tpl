@@ -17,7 +17,7 @@
   resources: [events]
   verbs: [list]
 # Each run has a Secret of its own for its API key, which belongs to the run's object and goes with it. The
-# agent cannot read any Secret. W&B's own agent hands none over, and deletes that of a run which is stopped.
+# agent cannot read these. W&B's own agent hands none over, and deletes that of a run which is stopped.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create, patch{{ if include "launch-agent.image.mayBeUpstream" . }}, delete{{ end }}]

@@ -41,6 +41,11 @@ values name a Secret of the admin's, none is made.
 {{- $bare | uniq | toJson -}}
 {{- end -}}
 
+{{- /* The Secret in which launches under way are kept. */ -}}
+{{- define "launch-agent.stateSecret" -}}
+{{- printf "%s-state" (include "launch-agent.fullname" .) -}}
+{{- end -}}
+
 {{- /* The ConfigMaps that the agent mounts beside the chart's own, as a JSON list. */ -}}
 {{- define "launch-agent.usedConfigMaps" -}}
 {{- $names := list -}}
