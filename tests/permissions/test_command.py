@@ -17,6 +17,7 @@ from launch_agent.errors import ConfigError, RegistryDenied
 from launch_agent.registries.ecr import EcrRegistry
 from launch_agent.spec.image import ImageRef
 from tests.fakes.moto_server import ACCOUNT, REGION, Aws
+from tools import permissions_page
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
@@ -195,3 +196,11 @@ def test_what_is_printed_for_ecr_is_enough_there_and_no_more(
             assert made.exists(ImageRef.parse(f"{HOST}/{name}:v1")) == ""
             assert made.credentials() is not None
         made.close()
+
+
+@pytest.mark.req("VTX-1", "CON-22", "CON-36", "CON-38", "GAP-21")
+def test_the_page_shows_what_the_command_prints() -> None:
+    text = permissions_page.PAGE.read_text(encoding="utf-8")
+    assert text == permissions_page.page(), "python tools/permissions_page.py"
+    assert text.count("```json") == text.count("<!-- permissions ") > 12
+    assert "Error" not in text
