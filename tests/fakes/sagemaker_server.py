@@ -75,7 +75,8 @@ class SageMakerServer(Loopback):
     """`runs` says whether jobs' commands are started; else `move` is how jobs get on. `faults` holds, for
     each operation, what its next requests get in place of an answer; `after` what happens once one has acted.
     `expired` are access keys that are accepted no more; `counts` the requests by operation. `policies` are
-    the IAM policies of whoever asks, None for all rights."""
+    the IAM policies of whoever asks, None for all rights. `dies_at` is the operation at which an agent ends,
+    and whether the request still acts: nothing that its key asks for after that arrives."""
 
     def __init__(self, *, runs: bool = True, grace: float = 120.0, port: int = 0) -> None:
         self.runs = runs
@@ -87,6 +88,8 @@ class SageMakerServer(Loopback):
         self.policies: Sequence[Mapping[str, Any]] | None = None
         self.keys: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.dies_at: tuple[str, bool] | None = None
+        self.dead: set[str] = set()
         self.rows_have_detail = True
         self.log_page = 1_000
         self.stream_page = 50
@@ -118,6 +121,8 @@ class SageMakerServer(Loopback):
         prefix, _, operation = request.headers["x-amz-target"].partition(".")
         body = json.loads(request.body or b"{}")
         with self._guard:
+            if self._is_from_the_dead(request, operation):
+                return drop
             self.counts[operation] += 1
             waiting = self.faults.get(operation)
             fault = waiting.pop(0) if waiting else None
@@ -133,8 +138,23 @@ class SageMakerServer(Loopback):
                 reply = Reply.of(getattr(self, f"_{operation}")(body))
         except Refusal as refusal:
             return refusal.reply()
+        if self.dies_at == (operation, True):
+            self.dies_at = None
+            return drop
         broken = self.after[operation]() if operation in self.after else None
         return broken if broken is not None else reply
+
+    def _is_from_the_dead(self, request: Request, operation: str) -> bool:
+        found = _KEY.search(request.headers.get("authorization", ""))
+        key = found[1] if found else ""
+        if key in self.dead:
+            return True
+        if self.dies_at is not None and self.dies_at[0] == operation:
+            self.dead.add(key)
+            if not self.dies_at[1]:
+                self.dies_at = None
+                return True
+        return False
 
     def _admit(self, request: Request) -> None:
         found = _KEY.search(request.headers.get("authorization", ""))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 
 from launch_agent.runners import Run
 from launch_agent.runners.sagemaker.request import compose
@@ -35,8 +38,17 @@ def queue(**more: Any) -> dict[str, Any]:
     }
 
 
+@cache
+def _descriptions() -> Any:
+    """What clients read of their services: megabytes of JSON, half a second for each."""
+    return botocore.loaders.create_loader()
+
+
 def session(key: str = "testing") -> boto3.Session:
-    return boto3.Session(aws_access_key_id=key, aws_secret_access_key="testing", region_name=REGION)
+    inner = botocore.session.Session()
+    inner.register_component("data_loader", _descriptions())
+    inner.set_credentials(key, "testing")
+    return boto3.Session(botocore_session=inner, region_name=REGION)
 
 
 class SageMakerBench:
