@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -56,8 +56,10 @@ def write(
     below: str = "",
     belong: Collection[str] = (),
     epoch: int = EPOCH,
+    check: Callable[[], object] = lambda: None,
 ) -> Layer:
-    """Write a layer to the file `into`. `epoch` is the time of every entry, in seconds since 1970.
+    """Write a layer to the file `into`. `epoch` is the time of every entry, in seconds since 1970. `check` is
+    called before each entry; what it raises ends the work.
 
     With `below`, `owner` has that path and what lies under it, with `belong` these paths alone; the rest is
     root's. An entry that comes twice is the later one. Raises ImageError where a file cannot be read or
@@ -74,6 +76,7 @@ def write(
                     fileobj=cast(IO[bytes], inner), mode="w|", format=tarfile.PAX_FORMAT
                 ) as tar:
                     for entry in ordered:
+                        check()
                         is_theirs = _belongs(entry.path, below, belong)
                         size += _add(tar, entry, owner if is_theirs else Owner(), epoch)
                         files += entry.kind is Kind.FILE

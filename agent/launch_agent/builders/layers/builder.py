@@ -104,7 +104,7 @@ class LayersBuilder(Pushing):
             needed = packages(context, recipe, wants, python, self._cache, how)
             check()
             with tempfile.TemporaryDirectory(prefix="launch-agent-layers-") as folder:
-                code = _code(context, recipe, Path(folder, "code.tar.gz"))
+                code = _code(context, recipe, Path(folder, "code.tar.gz"), check)
                 made = image.assemble(base, [needed, code], _settings(base, context, recipe))
                 check()
                 line(f"pushing {ref}")
@@ -148,7 +148,7 @@ def _buildable(context: BuildContext) -> BuildRecipe:
     return recipe
 
 
-def _code(context: BuildContext, recipe: BuildRecipe, into: Path) -> layer.Layer:
+def _code(context: BuildContext, recipe: BuildRecipe, into: Path, check: Callable[[], None]) -> layer.Layer:
     home, work = recipe.home.strip("/"), recipe.workdir.strip("/")
 
     def entries() -> Iterator[Entry]:
@@ -157,7 +157,7 @@ def _code(context: BuildContext, recipe: BuildRecipe, into: Path) -> layer.Layer
             yield Entry(path=folder, kind=Kind.FOLDER, mode=0o775)
 
     owner = layer.Owner(uid=recipe.user)
-    return layer.write(entries(), into, title="the job's code", owner=owner, below=home)
+    return layer.write(entries(), into, title="the job's code", owner=owner, below=home, check=check)
 
 
 def _settings(base: image.Base, context: BuildContext, recipe: BuildRecipe) -> image.Settings:

@@ -80,7 +80,7 @@ def packages(
         _name_interpreter(root / "bin")
         (Path(folder) / "kept").mkdir()
         path = Path(folder, "kept", "layer.tar.gz")
-        made = layer.write(_entries(root, target, python), path, title="the job's packages")
+        made = layer.write(_entries(root, target, python), path, title="the job's packages", check=how.check)
         told = {"digest": made.descriptor.digest, "packed": made.descriptor.size, "diff_id": made.diff_id}
         told |= {"type": made.descriptor.media_type, "size": made.size, "files": made.files}
         path.with_name("layer.json").write_text(json.dumps(told))
