@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,12 @@ class Bench:
         self.shelf = Shelf()
         self.agent = "builder-agent"
         self._made: list[KanikoBuilder] = []
-        self._connect = connector(self.kube, namespace, folder)
+        self.connect = connector(self.kube, namespace, folder)
 
     def builder(self, end: PodEnd = PodEnd.COMPLETED, *, agent: str = "", **how: Any) -> KanikoBuilder:
         overlay = _playing(end, **how)
         made = KanikoBuilder(
-            self._connect,
+            self.connect,
             Parts(
                 agent=agent or self.agent,
                 registry=self.shelf,
@@ -353,6 +354,27 @@ def test_rights_that_are_missing_are_named(bench: Bench) -> None:
         return True
 
     eventually(lacks, within=30)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_good"),
+    [
+        ({}, False),
+        ({"secret-name": "azure", "secret-key": "key"}, True),
+        ({"kaniko-config": {"spec": {"env": ["AZURE_STORAGE_ACCESS_KEY"]}}}, True),
+    ],
+)
+def test_azures_store_needs_a_key_for_kaniko(bench: Bench, more: dict[str, Any], is_good: bool) -> None:
+    """The build would fail, and say so only then."""
+    options = {"build-context-store": "https://acc.blob.core.windows.net/contexts", **more}
+    builder = KanikoBuilder(
+        bench.connect,
+        Parts(agent="me", registry=bench.shelf, store=Folder("contexts", bench.mount)),
+        settings_from(options, {}),
+    )
+    with nullcontext() if is_good else pytest.raises(BuildError, match="storage account's key"):
+        builder.verify()
+    builder.close()
 
 
 def test_without_registry_or_store_there_is_no_builder() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import tarfile
 import threading
 import uuid
@@ -111,15 +112,16 @@ class Bench:
         *,
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
         **options: Any,
     ) -> KanikoBuilder:
-        """`env` and `args` are those of `kaniko-config`."""
+        """`env` and `args` are those of `kaniko-config`, `variables` the agent's."""
         container = {"env": [{"name": key, "value": text} for key, text in (env or {}).items()]}
         config = {"spec": {"template": {"spec": {"containers": [{**container, "args": list(args)}]}}}}
         told = {"kaniko-image": self.image, "kaniko-config": config, "build-timeout": 120, **options}
         shelf = GenericRegistry(self.repository, DockerConfig({}, file=self._config), plain=True)
         parts = Parts(agent="me", registry=shelf, store=store, environment=environment)
-        made = KanikoBuilder(self._connect, parts, settings_from(told, {}, is_plain=True))
+        made = KanikoBuilder(self._connect, parts, settings_from(told, variables or {}, is_plain=True))
         self._made.append(made)
         return made
 
@@ -345,3 +347,33 @@ def test_a_registry_that_does_not_let_it_push_is_named(bench: Bench, base: str, 
         build(bench.builder(claim), context("FROM scratch\nCOPY . .\n"))
     assert "builder.destination" in failed.value.hint
     bench.await_nothing()
+
+
+def test_steps_go_through_the_agents_proxy(bench: Bench, base: str, claim: ClaimStore) -> None:
+    """Its login is in no manifest, log or history."""
+    variables = {
+        "LAUNCH_AGENT_PASS_ON": "HTTPS_PROXY,NO_PROXY",
+        "HTTPS_PROXY": "http://agent:hush@proxy.example.com:3128",
+        "NO_PROXY": bench.login.host.partition(":")[0],
+    }
+    builder = bench.builder(claim, variables=variables)
+    step = 'RUN echo "$HTTPS_PROXY $https_proxy" && echo "but not for $no_proxy" && cat /absent || true'
+    lines: list[str] = []
+    found = build(builder, context(f"FROM {base}\n{step}\n"), lines)
+    assert "http://***@proxy.example.com:3128 http://***@proxy.example.com:3128" in lines
+    assert f"but not for {variables['NO_PROXY']}" in lines
+    place = kaniko.repository(bench.login.host, found.path)
+    assert "hush" not in json.dumps(place.config(place.manifest(found.digest)))
+
+
+def test_a_log_is_told_whole_and_once_however_long(
+    bench: Bench, base: str, claim: ClaimStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has more than is read at once, in pieces that have not."""
+    monkeypatch.setattr("launch_agent.builders.jobs.follow._LONGEST_LOG", 12_000)
+    loop = f"i=$((i+1)); echo line $i {'x' * 100}; [ $((i % 60)) -gt 0 ] || sleep 3"
+    step = f"i=0; while [ $i -lt 180 ]; do {loop}; done"
+    lines: list[str] = []
+    build(bench.builder(claim), context(f"FROM {base}\nRUN {step}\n"), lines)
+    told = [int(line.split()[1]) for line in lines if line.startswith("line ") and line.endswith("xxx")]
+    assert told == list(range(1, 181))

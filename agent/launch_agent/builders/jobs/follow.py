@@ -1,14 +1,15 @@
 """A build's pod: what it prints, what keeps it from starting, and how it ended.
 
 The agent may list pods and read their logs, no more; both are asked for every two seconds, which for a build
-of minutes is little.
+of minutes is little. Of the log only what is new is asked for: the server knows seconds, and the rest is told
+by the lines' own times.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,9 @@ _HOPELESS = {
     "CreateContainerError": 60.0,
     "RunContainerError": 60.0,
 }
+# Of one look.
 _LONGEST_LOG = 8_000_000
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,8 @@ class Follower:
         self._container = container
         self._image_key = image_key
         self._clock = clock
-        self._told = 0
+        # The time of the last line that was told, and how many of that time were.
+        self._last, self._told = "", 0
         self._said: set[str] = set()
         self._waiting: tuple[str, float] = ("", 0.0)
 
@@ -98,19 +102,41 @@ class Follower:
     def _read(self, pod: str, *, ended: bool) -> None:
         """Tell the lines that are new, and whole unless the container has ended."""
         try:
-            text = self._api.log(self._namespace, pod, container=self._container, longest=_LONGEST_LOG)
+            text = self._api.log(
+                self._namespace,
+                pod,
+                container=self._container,
+                since=self._last,
+                stamped=True,
+                longest=_LONGEST_LOG,
+            )
         except NotFound:
             return
         except KubeError as error:
             if not error.retryable and error.status != 400:  # 400: the container has not begun
                 raise
             return
-        lines = text.splitlines()
-        if not ended and not text.endswith("\n"):
+        lines = text.split("\n")
+        if not ended or not lines[-1]:
             del lines[-1:]
-        for line in lines[self._told :]:
-            self._line(line)
-        self._told = len(lines)
+        self._tell(lines)
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        """Tell those of the lines that are new."""
+        again = self._told
+        for line in lines:
+            stamp, _, words = line.partition(" ")
+            # The first line of a log of which only the end was read may have lost its time.
+            if not _STAMP.fullmatch(stamp) or stamp < self._last:
+                continue
+            if stamp == self._last and again > 0:
+                again -= 1
+                continue
+            if stamp != self._last:
+                self._last, self._told, again = stamp, 0, 0
+            self._told += 1
+            for part in words.splitlines() or [""]:
+                self._line(part)
 
     def _status(self, pod: Mapping[str, Any]) -> Mapping[str, Any]:
         for status in pod.get("status", {}).get("containerStatuses") or ():

@@ -23,6 +23,7 @@ from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.podpatch import PodPatch
 
+_AZURE_KEY = "AZURE_STORAGE_ACCESS_KEY"
 # How kaniko names what it fetches.
 _FETCHED = "context.tar.gz"
 
@@ -36,6 +37,18 @@ class KanikoBuilder(JobBuilder):
     def __init__(self, connect: Callable[[], KubeApi], parts: Parts, settings: Settings) -> None:
         super().__init__(connect, parts)
         self._settings = settings
+
+    def verify(self) -> None:
+        """Also where the pod would have no key for Azure's store, which kaniko opens by nothing else."""
+        super().verify()
+        patch = self._store.build_pod()
+        given = (self._settings.secret, self._settings.azure_secret, self._settings.overlay, patch.env)
+        if self._settings.cloud == "azure" and not any(given[:2]) and _AZURE_KEY not in str(given[2:]):
+            raise BuildError(
+                "kaniko reads build contexts from Azure by the storage account's key only, and has none",
+                hint="name a Secret with it (the chart's azureStorageAccessKey, or builder.secret-name), "
+                "keep contexts in a volume claim, or choose builder.type buildkit or layers",
+            )
 
     def compose(self, context: BuildContext, ref: ImageRef, uri: str, key: str, namespace: str) -> Build:
         patch = self._environment.build_pod() if self._environment is not None else PodPatch()

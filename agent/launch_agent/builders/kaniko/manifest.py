@@ -6,11 +6,16 @@ admitted by the Pod Security standard `baseline`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
 from launch_agent.builders.jobs.manifest import Build, Frame, assemble, passed_on, pushing_with, reference
 from launch_agent.builders.jobs.overlay import Overlay
 from launch_agent.builders.kaniko.settings import Settings
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
+from launch_agent.spec.passon import PassOn
 from launch_agent.spec.podpatch import PodPatch
 
 CONTAINER = "kaniko"
@@ -19,6 +24,7 @@ _REPEATED = frozenset(
     {"--build-arg", "--label", "--ignore-path", "--registry-mirror", "--destination", "--insecure-registry"}
 )
 _SECRETS = "/kaniko-secret"
+_PROXIES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"})
 _DOCKER = "/kaniko/.docker"
 
 
@@ -46,7 +52,7 @@ def compose(
         "args": _arguments(context, ref, uri, settings),
         "securityContext": {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}},
     }
-    whole = passed_on(settings.pass_on) + _credentials(settings) + patch
+    whole = passed_on(_in_both_spellings(settings.pass_on)) + _credentials(settings) + patch
     return assemble(ref, frame, container, whole, overlay(settings))
 
 
@@ -67,10 +73,36 @@ def _arguments(context: BuildContext, ref: ImageRef, uri: str, settings: Setting
         "--snapshot-mode=redo",
         "--compressed-caching=false",
         *([f"--insecure-registry={ref.host}"] if settings.is_plain else []),
+        # Without a value: kaniko takes it from its own variables.
+        *(f"--build-arg={name}" for name in _proxies(settings.pass_on)),
         *([f"--custom-platform={context.platform}"] if context.platform else []),
         *(f"--build-arg={key}={value}" for key, value in sorted(context.build_args.items())),
         *(f"--label={key}={value}" for key, value in sorted(context.labels.items())),
     ]
+
+
+def _in_both_spellings(passed: PassOn) -> PassOn:
+    """Proxies by either name: programs of a build's steps read one or the other."""
+    return replace(passed, env=_doubled(passed.env), secret_env=_doubled(passed.secret_env))
+
+
+_Value = TypeVar("_Value")
+
+
+def _doubled(variables: Mapping[str, _Value]) -> dict[str, _Value]:
+    found = dict(variables)
+    for name, value in variables.items():
+        if name.lower() in _PROXIES:
+            found.setdefault(name.lower(), value)
+            found.setdefault(name.upper(), value)
+    return found
+
+
+def _proxies(passed: PassOn) -> list[str]:
+    """Their names: every Dockerfile knows them as arguments without declaring them, and no history has
+    them."""
+    both = _in_both_spellings(passed)
+    return sorted(name for name in {**both.env, **both.secret_env} if name.lower() in _PROXIES)
 
 
 def _credentials(settings: Settings) -> PodPatch:

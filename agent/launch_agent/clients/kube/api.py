@@ -305,14 +305,19 @@ class KubeApi:
         container: str = "",
         tail: int | None = None,
         previous: bool = False,
+        since: str = "",
+        stamped: bool = False,
         longest: int = _LONGEST_LOG,
     ) -> str:
         """What a container printed, its last `tail` lines or all. `previous` is the container before its
-        restart. No more than the last `longest` bytes are returned."""
+        restart. `stamped` puts the time before each line; `since` is such a time, and leaves out lines of
+        seconds before it. No more than the last `longest` bytes are returned."""
         query = {
             "container": container,
             "tailLines": "" if tail is None else str(max(0, tail)),
             "previous": "true" if previous else "",
+            "sinceTime": since,
+            "timestamps": "true" if stamped else "",
         }
         action = f"read the log of pod {namespace}/{pod}"
         path = f"/api/v1/namespaces/{segment(namespace, action)}/pods/{segment(pod, action)}/log"
