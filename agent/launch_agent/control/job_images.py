@@ -133,7 +133,7 @@ class JobImages:
 
     def ready(self, image: str) -> JobImage:
         """An image that a job names itself. Raises ImageError where it is no reference."""
-        return JobImage(reference=ready_image(image), credentials=self._opens(image))
+        return JobImage(reference=ready_image(image), credentials=self.opens(image))
 
     def of(self, spec: RunSpec, identity: RunIdentity, *, is_stopped: Callable[[], bool]) -> JobImage:
         """The image of the job that `spec` names, built where it is not there.
@@ -182,7 +182,7 @@ class JobImages:
         return JobImage(
             reference=image,
             entry_point=job.entry_point,
-            credentials=self._opens(image) if image else None,
+            credentials=self.opens(image) if image else None,
             code=ready.code,
             release=ready.release,
         )
@@ -231,10 +231,11 @@ class JobImages:
     def _image(self, ref: ImageRef) -> JobImage:
         # By its digest: a tag could be pushed over between the build and the pull.
         reference = f"{ref.repository}@{ref.digest}" if ref.digest else str(ref)
-        return JobImage(reference=reference, credentials=self._opens(reference))
+        return JobImage(reference=reference, credentials=self.opens(reference))
 
-    def _opens(self, image: str) -> Callable[[], Credentials | None] | None:
-        """What opens the image's registry, where that is the one that the config names."""
+    def opens(self, image: str) -> Callable[[], Credentials | None] | None:
+        """What opens the image's registry, where that is the one that the config names. Raises ImageError
+        where the image is no reference."""
         if self._registry is None:
             return None
         ours = ImageRef.parse(self._registry.repository).host

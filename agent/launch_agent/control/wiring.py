@@ -52,6 +52,7 @@ from launch_agent.control.tracker import Tracker
 from launch_agent.errors import QueueUnavailable
 from launch_agent.queues import QueueClient
 from launch_agent.queues.wandb import WandbQueues
+from launch_agent.runners import Runner, tell_what_opens
 from launch_agent.spec import passon
 from launch_agent.spec.model import Resource
 from launch_agent.spec.passon import PassOn
@@ -116,7 +117,7 @@ class Process:
         self.targets = Targets(
             runner_options(config, os.environ),
             journal,
-            made=lambda runner: self.tracker.adopt(runner, config.name, time.monotonic()),
+            made=self._adopt,
             lead=self.lead,
             likely=_likely(config, os.environ),
         )
@@ -138,6 +139,10 @@ class Process:
             fence=self.lead.fence,
             freed=self._wake.set,
         )
+
+    def _adopt(self, runner: Runner) -> None:
+        tell_what_opens(runner, self.images.opens)
+        self.tracker.adopt(runner, self._config.name, time.monotonic())
 
     def _pipeline(self, journal: Journal) -> Pipeline:
         patience = Patience(

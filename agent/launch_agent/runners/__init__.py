@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from launch_agent.spec.model import RunIdentity, RunRequest, RunStatus
+from launch_agent.spec.model import Credentials, RunIdentity, RunRequest, RunStatus
 from launch_agent.telemetry.targets import Usage
 
 
@@ -98,6 +98,20 @@ def health_of(runner: Runner) -> Sequence[WatchHealth]:
     return health()
 
 
+# What opens an image's registry, asked anew at each call; None where the agent does not know.
+Opens = Callable[[str], Callable[[], Credentials | None] | None]
+
+
+def tell_what_opens(runner: Runner, opens: Opens) -> None:
+    """Tell a runner, before it adopts, what opens the images of runs that it may find.
+
+    A runner that keeps credentials fresh takes it by a method `take_opens(opens)`, which no runner has to
+    have.
+    """
+    take: Callable[[Opens], None] = getattr(runner, "take_opens", lambda opens: None)
+    take(opens)
+
+
 def resume(run: Run) -> bool:
     """Whether a run that was found may lack something that its launch did not come to. Then it is to be
     submitted again, which makes that good, and is left alone by its runner until then.
@@ -106,3 +120,10 @@ def resume(run: Run) -> bool:
     """
     found: Callable[[], bool] = getattr(run, "resume", lambda: False)
     return found()
+
+
+def examine(runner: Runner) -> None:
+    """Look at more than `verify` does, where the runner has a method `examine() -> None` for it; for people
+    who ask, and not at each start. Raises RunnerError; changes nothing."""
+    look: Callable[[], None] = getattr(runner, "examine", runner.verify)
+    look()

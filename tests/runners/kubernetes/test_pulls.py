@@ -9,6 +9,7 @@ import time
 import pytest
 
 from launch_agent.errors import RegistryDenied
+from launch_agent.runners import tell_what_opens
 from launch_agent.runners.kubernetes import pulls
 from launch_agent.spec.model import Credentials, RunState
 from launch_agent.spec.secret import Secret
@@ -63,6 +64,36 @@ def test_it_is_renewed_while_the_run_goes_on(bench: KubernetesBench, monkeypatch
     eventually(lambda: not bench.secrets(), within=PATIENCE, what="nothing is left")
     given = tokens.given
     assert given >= 3
+
+
+def test_the_next_agent_goes_on_with_it(bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs whose images are in the config's registry, and of no others."""
+    monkeypatch.setattr(pulls, "_LOOK_EVERY", 0.1)
+    tokens = Tokens(43_200.0)
+    first = bench.runner()
+    first.submit(bench.request(job(PodEnd.NEVER), pull_credentials=tokens))
+    first.submit(bench.request(job(PodEnd.NEVER)))
+    first.close()
+    assert password(bench) == "token-1"
+
+    asked: list[str] = []
+
+    def opens(image: str) -> Tokens:
+        asked.append(image)
+        return tokens
+
+    second = bench.runner()
+    tell_what_opens(second, opens)
+    tokens.refused = True
+    assert len(second.adopt(bench.agent)) == 2
+    eventually(lambda: password(bench) == "token-2", within=PATIENCE)
+    assert asked == ["registry.example.com/team/train:v3"]
+    second.close()
+
+    third = bench.runner()
+    tell_what_opens(third, lambda image: None)
+    assert len(third.adopt(bench.agent)) == 2
+    assert tokens.given == 2
 
 
 def test_what_does_not_open_fails_the_launch_before_anything_is_made(bench: KubernetesBench) -> None:

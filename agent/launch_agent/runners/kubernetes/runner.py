@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 
 from launch_agent.clients.kube.api import KubeApi
 from launch_agent.clients.kube.objects import Resource
-from launch_agent.errors import RunnerError, SubmitRejected
-from launch_agent.runners import WatchHealth
-from launch_agent.runners.kubernetes import facts, marks, rights, secrets_manifest, submission
+from launch_agent.errors import ImageError, RunnerError, SubmitRejected
+from launch_agent.runners import Opens, WatchHealth
+from launch_agent.runners.kubernetes import facts, marks, pulls, rights, secrets_manifest, submission
 from launch_agent.runners.kubernetes.adoption import Adoption
 from launch_agent.runners.kubernetes.chores import Chores
 from launch_agent.runners.kubernetes.events import Events
@@ -67,6 +67,7 @@ class KubernetesRunner:
         self._unfinished: dict[str, Made] = {}
         self._watching: Watching | None = None
         self._chores = Chores(clock=clock)
+        self._opens: Opens = lambda image: None
         self._pulls = PullSecrets(self.api, self._chores, utc=utc)
         self.logs = Logs(self.api, self._chores)
         self.events = Events(self.api, self._chores, clock=clock)
@@ -121,7 +122,11 @@ class KubernetesRunner:
 
     def adopt(self, agent: str) -> Sequence[KubernetesRun]:
         adoption = Adoption(self.api(), self._chores, self.options, self.rules)
-        return adoption.runs(agent, self._usable or self._served(), lambda made: self._run(agent, made))
+        return adoption.runs(agent, self._usable or self._served(), lambda made: self._found(agent, made))
+
+    def take_opens(self, opens: Opens) -> None:
+        """See `runners.tell_what_opens`."""
+        self._opens = opens
 
     def health(self) -> Sequence[WatchHealth]:
         return self._watching.health() if self._watching is not None else ()
@@ -212,6 +217,19 @@ class KubernetesRunner:
             made = self._unfinished.pop(item, None)
         if made is not None:
             submission.delete(self.api(), made.resource, made.obj)
+
+    def _found(self, agent: str, made: Made) -> KubernetesRun:
+        """The run of an object of an earlier agent, and its pull secret, if it has one, kept fresh."""
+        run = self._run(agent, made)
+        for image in pulls.images(made.obj, run.identity):
+            try:
+                ask = self._opens(image)
+            except ImageError:
+                continue  # whoever made it has heard of that
+            if ask is not None:
+                self._pulls.take_over(run, _owner(run), ask)
+                break
+        return run
 
     def _run(self, agent: str, made: Made) -> KubernetesRun:
         """The run of an object, followed from now on."""
