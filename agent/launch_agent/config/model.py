@@ -139,8 +139,6 @@ def make(
     older block, of which only the keys in `_REGISTRY_OPTIONS` are still of use."""
     environment = filled["environment"]
     election = filled["leader-election"]
-    kind = destination.kind.value if destination else Kind.ECR.value if repository else ""
-    builder = filled["builder"]
     return AgentConfig(
         name=filled["name"],
         entity=filled.get("entity", ""),
@@ -173,16 +171,7 @@ def make(
             project=environment.get("project", ""),
             role=environment.get("role", ""),
         ),
-        builder=Builder(
-            type=builder.get("type", ""),
-            destination=destination.uri if destination else "",
-            registry=kind,
-            repository=repository,
-            options={key: value for key, value in builder.items() if key not in _BUILDER_FIELDS},
-            registry_options={
-                key: (registry or {})[key] for key in _REGISTRY_OPTIONS if key in (registry or {})
-            },
-        ),
+        builder=_builder(filled["builder"], destination, repository, registry or {}),
         runner=filled["runner"],
         policy=_policy(
             filled["policy"],
@@ -192,6 +181,20 @@ def make(
         metrics=Metrics(host=filled["metrics"]["host"], port=filled["metrics"]["port"]),
         git=_git(filled["git"]),
         log=Log(**{key: filled["log"][key] for key in ("level", "format", "file")}),
+    )
+
+
+def _builder(
+    builder: Mapping[str, Any], destination: Destination | None, repository: str, registry: Mapping[str, Any]
+) -> Builder:
+    kind = destination.kind.value if destination else Kind.ECR.value if repository else ""
+    return Builder(
+        type=builder.get("type", ""),
+        destination=destination.uri if destination else "",
+        registry=kind,
+        repository=repository,
+        options={key: value for key, value in builder.items() if key not in _BUILDER_FIELDS},
+        registry_options={key: registry[key] for key in _REGISTRY_OPTIONS if key in registry},
     )
 
 
