@@ -11,7 +11,7 @@ from launch_agent import __version__
 from launch_agent.errors import ConfigError
 from launch_agent.images.agent import locks, plan, prune
 from launch_agent.images.agent.needs import Needs
-from launch_agent.images.agent.plan import HOME, STATE, VENV, ExtraFile, Index, Package, Plan
+from launch_agent.images.agent.plan import HOME, VENV, ExtraFile, Index, Package, Plan
 
 # Where the agent answers about its health in a container, where the config does not say.
 PORT = 9090
@@ -83,7 +83,6 @@ def make(needs: Needs, choices: Choices) -> Plan:
         base=choices.base or plan.base_of(python),
         env={
             "HOME": HOME,
-            "LAUNCH_AGENT_STATE_DIR": STATE,
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
             **({} if needs.port else {_PORT_VARIABLE: str(port)}),
