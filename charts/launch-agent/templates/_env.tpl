@@ -130,6 +130,10 @@ The admin's own variables as a list: a mapping of names to values, or a list as 
 - name: WANDB_LAUNCH_KANIKO_AUTH_SECRET
   value: {{ . | quote }}
 {{- end }}
+{{- if .Values.dockerConfigSecret }}
+- name: DOCKER_CONFIG
+  value: /etc/launch-agent/docker
+{{- end }}
 {{- if .Values.buildkitTlsSecret }}
 - name: LAUNCH_AGENT_BUILDKIT_TLS
   value: /etc/launch-agent/buildkit

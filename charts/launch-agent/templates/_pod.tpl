@@ -68,6 +68,15 @@
   persistentVolumeClaim:
     claimName: {{ . }}
 {{- end }}
+{{- with .Values.dockerConfigSecret }}
+- name: docker-config
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: .dockerconfigjson
+        path: config.json
+{{- end }}
 {{- with .Values.buildkitTlsSecret }}
 - name: buildkit
   secret:
@@ -114,6 +123,11 @@
 {{- if .Values.kanikoPvcName }}
 - name: kaniko
   mountPath: /kaniko
+{{- end }}
+{{- if .Values.dockerConfigSecret }}
+- name: docker-config
+  mountPath: /etc/launch-agent/docker
+  readOnly: true
 {{- end }}
 {{- if .Values.buildkitTlsSecret }}
 - name: buildkit

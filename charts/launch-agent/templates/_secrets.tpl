@@ -34,7 +34,7 @@ values name a Secret of the admin's, none is made.
 {{- $names := list (include "launch-agent.apiKeySecret" .) (include "launch-agent.gitSecret" .) (include "launch-agent.azureSecret" .) (include "launch-agent.proxySecret" .) -}}
 {{- if .Values.additionalSecretEnvVars }}{{ $names = append $names (printf "%s-env" (include "launch-agent.fullname" .)) }}{{ end -}}
 {{- range .Values.sshAuthSecrets }}{{ $names = append $names .name }}{{ end -}}
-{{- $names = concat $names (list .Values.kanikoDockerConfigSecret .Values.buildkitTlsSecret .Values.buildSecretsSecret) -}}
+{{- $names = concat $names (list .Values.kanikoDockerConfigSecret .Values.dockerConfigSecret .Values.buildkitTlsSecret .Values.buildSecretsSecret) -}}
 {{- range .Values.agent.extraEnvFrom }}{{ $names = append $names (dig "secretRef" "name" "" .) }}{{ end -}}
 {{- $bare := list -}}
 {{- range compact $names }}{{ $bare = append $bare (splitList "/" . | first) }}{{ end -}}
