@@ -133,7 +133,7 @@ def code_job(server: Any, files: Mapping[str, bytes]) -> str:
     return f"team/jobs/{name}:v0"
 
 
-@pytest.mark.req("BLD-13", "JOB-3", "K8S-9")
+@pytest.mark.req("BLD-13", "JOB-3")
 def test_an_artifact_runs_as_the_pods_own_user(site: Site) -> None:
     job = code_job(site.server, {"train.py": SCRIPT.encode(), "word": b"hello\n"})
     run = site.start(job)

@@ -184,6 +184,19 @@ def test_our_names_are_ours(key: str, item: Json) -> None:
         made({"spec": {"template": {"spec": {"containers": [{}], key: [item]}}}})
 
 
+@pytest.mark.parametrize("where", ["containers", "initContainers"])
+def test_nobody_else_mounts_the_order(where: str) -> None:
+    spy = {
+        "name": "spy",
+        "image": "mine:1",
+        "volumeMounts": [{"name": "launch-agent-order", "mountPath": "/x"}],
+    }
+    spec = {"containers": [{"name": "main"}]}
+    spec[where] = [*spec.get(where, []), spy]
+    with pytest.raises(SubmitRejected, match="is the agent's own 'launch-agent-order'"):
+        made({"spec": {"template": {"spec": spec}}})
+
+
 def test_a_run_with_its_code_in_its_image_has_none_of_this() -> None:
     found = pod(made(code=None))
     assert "initContainers" not in found

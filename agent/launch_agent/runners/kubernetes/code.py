@@ -107,6 +107,7 @@ def _add_to(
     code = request.code
     assert code is not None, "asked for by `add` only with code"
     place = template.place if template.holder is None else join(template.place, "spec")
+    _guard(template, problems)
     first = [_fetch(request, secret_name, fetching)]
     if code.requirements:
         first.append(_install(main, request, secret_name))
@@ -126,6 +127,14 @@ def _add_to(
     main.setdefault("workingDir", WORKDIR)
     if template.kind == RAY_JOB:
         _enter(template, problems)
+
+
+def _guard(template: PodTemplate, problems: Problems) -> None:
+    """No container of the queue's may mount what is ours: the order has credentials in it."""
+    for where, container in template.every_container:
+        for place, mount in problems.numbered(container, "volumeMounts", where):
+            if mount.get("name") in (_CODE, _ORDER, _SCRATCH):
+                problems.add(join(place, "name"), f"is the agent's own {mount['name']!r}", "use another name")
 
 
 def _fetch(request: RunRequest, secret_name: str, fetching: Fetching) -> dict[str, Any]:
