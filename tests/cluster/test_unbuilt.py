@@ -133,7 +133,7 @@ def code_job(server: Any, files: Mapping[str, bytes]) -> str:
     return f"team/jobs/{name}:v0"
 
 
-@pytest.mark.req("BLD-13", "JOB-3")
+@pytest.mark.req("BLD-13", "JOB-1")
 def test_an_artifact_runs_as_the_pods_own_user(site: Site) -> None:
     job = code_job(site.server, {"train.py": SCRIPT.encode(), "word": b"hello\n"})
     run = site.start(job)
@@ -157,7 +157,7 @@ def https(node: Node, tmp_path: Path) -> Iterator[HttpsServer]:
         pytest.skip(str(error))
 
 
-@pytest.mark.req("GIT-1", "GIT-2", "JOB-2")
+@pytest.mark.req("GIT-1", "GIT-2", "JOB-1")
 def test_a_private_repository_is_fetched_with_what_the_agent_has(
     site: Site, bench: KubernetesBench, https: HttpsServer
 ) -> None:

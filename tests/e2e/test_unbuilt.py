@@ -65,7 +65,7 @@ def mounts(container: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(container["Mounts"])
 
 
-@pytest.mark.req("BLD-13", "NOOP-2", "JOB-3")
+@pytest.mark.req("BLD-13", "NOOP-2", "JOB-1")
 def test_an_artifact_runs_in_the_image_of_the_config(site: Site, jobs: Jobs) -> None:
     queue = site.queue()
     with site.agent(queue, builder=noop(site)) as agent:
@@ -103,7 +103,7 @@ def https(tmp_path: Path) -> Iterator[HttpsServer]:
         pytest.skip(str(error))
 
 
-@pytest.mark.req("GIT-1", "GIT-2", "JOB-2")
+@pytest.mark.req("GIT-1", "GIT-2", "JOB-1")
 def test_a_private_repository_is_fetched_by_the_configs_credentials(
     site: Site, jobs: Jobs, https: HttpsServer, tmp_path: Path
 ) -> None:
