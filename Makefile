@@ -16,7 +16,7 @@ ARGS ?=
 STAGE := sh tools/stage.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test pytest unit lint format requirements bench lock interop-venv tools system go-tools \
+.PHONY: help venv demo test pytest unit e2e image lint format requirements bench lock interop-venv tools system go-tools \
 	chart test-kubernetes dist clean
 
 help: ## this list
@@ -39,6 +39,13 @@ test: $(DEV) ## lint and all tests; as root on Debian also installs the programs
 # What cannot run here skips itself; the summary names it and says why.
 pytest: $(DEV) ## all tests, without lint and without installing anything
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) $(ARGS)
+
+e2e: tools ## the whole chain: an image of the agent, the chart on a real node, jobs to their ends
+	@$(BIN)/python -m pytest -n 0 -ra tests/e2e/test_chain.py $(ARGS)
+
+# Built by an engine where one answers; without one: make image ARGS="--daemonless --to oci-layout:DIR".
+image: $(DEV) ## the agent's image for the chart's default values
+	@$(BIN)/launch-agent image build -c charts/launch-agent/values.yaml -t launch-agent:local $(ARGS)
 
 unit: $(DEV) ## only the tests that need no Docker engine, no wandb client, no Helm and no cluster
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not docker and not interop and not chart and not cluster and not slow" $(ARGS)
