@@ -44,8 +44,8 @@ e2e: tools ## the whole chain: an image of the agent, the chart on a real node, 
 	@$(BIN)/python -m pytest -n 0 -ra tests/e2e/test_chain.py $(ARGS)
 
 # Built by an engine where one answers; without one: make image ARGS="--daemonless --to oci-layout:DIR".
-image: $(DEV) ## the agent's image for the chart's default values
-	@$(BIN)/launch-agent image build -c charts/launch-agent/values.yaml -t launch-agent:local $(ARGS)
+image: $(DEV) ## the agent's image for the chart's default values, which build nothing
+	@$(BIN)/launch-agent image build -c charts/launch-agent/ci/minimal-values.yaml -t launch-agent:local $(ARGS)
 
 unit: $(DEV) ## only the tests that need no Docker engine, no wandb client, no Helm and no cluster
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not docker and not interop and not chart and not cluster and not slow" $(ARGS)
