@@ -121,7 +121,7 @@ def test_every_page_is_on_the_map() -> None:
     assert written - {"README.md"} <= on_it
 
 
-@pytest.mark.parametrize("page", ["set-up.md", "clouds.md"])
+@pytest.mark.parametrize("page", ["set-up.md", "clouds.md", "sagemaker.md"])
 def test_the_configs_on_the_pages_are_in_order(page: str, tmp_path: Path) -> None:
     configs = [text for text in _FENCE.findall(_page(page)) if "queues:" in text]
     assert configs
