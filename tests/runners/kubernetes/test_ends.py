@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -148,3 +149,46 @@ def test_a_launch_that_is_given_up_leaves_nothing(
         assert caught.value.retryable
         assert bench.jobs()
         eventually(lambda: not bench.jobs(), within=PATIENCE)
+
+
+def test_a_stopped_pod_on_a_lost_node_is_given_up(bench: KubernetesBench) -> None:
+    """It is deleted, and nobody is there to say that it has ended."""
+    utc = Ahead()
+    run = bench.runner(utc=utc).submit(bench.request(pod(PodEnd.STUCK)))
+    await_state(run, RunState.RUNNING)
+    run.cancel()
+    await_state(run, RunState.STOPPING)
+    (left,) = eventually(
+        lambda: [each for each in bench.of("v1", "Pod") if each["metadata"].get("deletionTimestamp")],
+        within=PATIENCE,
+    )
+    assert run.status().state is RunState.STOPPING
+    utc.seconds += 600
+    status = end_of(run)
+    assert (status.state, status.reason) == (RunState.STOPPED, "Stopped")
+    assert f"node {left['spec']['nodeName']} does not answer" in status.message
+    run.release()
+    assert bench.runner().adopt(bench.agent) == []
+
+
+def test_a_pod_that_is_evicted_from_a_lost_node_goes_back(bench: KubernetesBench) -> None:
+    utc = Ahead()
+    run = bench.runner(utc=utc).submit(bench.request(pod(PodEnd.STUCK)))
+    await_state(run, RunState.RUNNING)
+    kube, name = bench.cluster.kube, run.id.partition("/")[2]
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "DeletionByTaintManager",
+        "message": "Taint manager: deleting due to NoExecute taint",
+        "lastTransitionTime": now,
+    }
+    (found,) = bench.of("v1", "Pod")
+    conditions = [*found["status"]["conditions"], target]
+    kube.patch("v1", "Pod", bench.namespace, name, {"status": {"conditions": conditions}}, sub="status")
+    kube.delete("v1", "Pod", bench.namespace, name)
+    await_state(run, RunState.STOPPING)
+    utc.seconds += 600
+    status = end_of(run)
+    assert (status.state, status.reason) == (RunState.PREEMPTED, "Evicted")

@@ -202,6 +202,11 @@ class KubernetesRun:
         if not view.there:
             return
         has_ended = status.observe(view.facts, self._host.rules, view.pods).state.is_terminal
+        if not has_ended and view.facts.deleted is not None:
+            # It goes when what holds it lets go; nobody is to tell its end once more.
+            if self._host.may_change(self.trace.resource):
+                self._change(marks.report(None, self._timestamp()))
+            return
         if not has_ended and not self._host.options.keep:
             # What is wrong with it ended the run, and not the object: nothing else would ever remove it.
             self._delete()
@@ -222,8 +227,11 @@ class KubernetesRun:
             if not self._is_there():
                 return self._vanished(replace(view, there=False), now)
         observed = status.observe(view.facts, self._host.rules, view.pods)
+        left = observed.state is RunState.STOPPING and self._is_left(view)
         if self._stopped:
-            return self._stopping(observed)
+            return self._stopping(observed, view, left=left)
+        if left:
+            return self._ended_with(status.gone(view.facts.kind), view, failed=False)
         if self._cut_off and not observed.state.is_terminal:
             return _CUT_OFF
         pods = [*view.pods, *view.lost] if observed.state is RunState.FAILED else view.pods
@@ -235,11 +243,31 @@ class KubernetesRun:
             return replace(self._status, reason="", message="", hint="")
         return status.status_of(observed, self._diagnosis)
 
-    def _stopping(self, observed: Observed) -> RunStatus:
+    def _stopping(self, observed: Observed, view: View, *, left: bool) -> RunStatus:
         """A run that ended well before its stop came through has ended well."""
         if observed.state is RunState.FINISHED:
             return status.status_of(observed, None)
-        return RunStatus(state=RunState.STOPPING)
+        if not left:
+            return RunStatus(state=RunState.STOPPING)
+        nodes = sorted({pod.node for pod in view.pods if pod.node and not pod.has_ended})
+        where = f"node {', '.join(nodes)} does not answer" if nodes else "a finalizer keeps it"
+        return RunStatus(
+            state=RunState.STOPPED,
+            reason="Stopped",
+            message=f"{view.facts.kind} {self.id} is deleted and still there: {where}",
+            hint="what runs on a node that is cut off goes on until that is back, or removed",
+        )
+
+    def _is_left(self, view: View) -> bool:
+        """Whether an object that is being deleted has had the time that it was given, and much more: its node
+        is lost, or somebody's finalizer. Pods that nobody deletes yet are another matter."""
+        if view.facts.deleted is None:
+            return False
+        going = [pod.due for pod in view.pods if not pod.has_ended]
+        times = [due for due in going if due is not None]
+        if len(times) < len(going):
+            return False
+        return self._host.utc() > max(times, default=view.facts.deleted) + _AWAIT_PODS
 
     def _vanished(self, view: View, now: float) -> RunStatus:
         """The object is not there, says the informer: how did it end?"""
@@ -255,13 +283,17 @@ class KubernetesRun:
                 return RunStatus(state=RunState.STOPPING)
             return RunStatus(state=RunState.STOPPED, reason="Stopped")
         was_failed = observed.state.is_terminal
-        if not was_failed:
-            observed = status.gone(view.facts.kind)
+        return self._ended_with(
+            observed if was_failed else status.gone(view.facts.kind), view, failed=was_failed
+        )
+
+    def _ended_with(self, observed: Observed, view: View, *, failed: bool) -> RunStatus:
+        """The end of what is gone or as good as gone; `failed` is whether it said itself that it failed."""
         events = self._host.events.known(self.trace)
         pods = [*view.pods, *view.lost]
         found = diagnose.explain(observed, pods, events, self._host.utc(), self._diagnosis)
         # That its pods are deleted too explains nothing; that its node was taken away does.
-        explains = found is not None and (was_failed or found.preempted)
+        explains = found is not None and (failed or found.preempted)
         return status.status_of(observed, found if explains else None)
 
     def _awaits_reason(self, observed: Observed, view: View, now: float) -> bool:
