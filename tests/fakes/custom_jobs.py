@@ -112,6 +112,10 @@ class CustomJobs(Loopback):
         if scheme != "Bearer" or not self.takes(sent):
             return error(401, "Request had invalid authentication credentials.")
         address = urlsplit(request.path)
+        if address.path.endswith(":testIamPermissions"):
+            asked = request.json()["permissions"]
+            has = asked if self.allowed is None else [name for name in asked if name in self.allowed]
+            return Reply.of({"permissions": has})
         needed = _permission(request.method, address.path)
         if denied := self._denied(needed, request):
             return error(

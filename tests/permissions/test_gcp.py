@@ -12,6 +12,7 @@ import yaml
 from launch_agent.config import load
 from launch_agent.errors import RunnerError
 from launch_agent.permissions import Document, Needs, gcp
+from launch_agent.runners import examine
 from launch_agent.runners.vertex.run import CustomJob
 from launch_agent.spec.model import RunState
 from tests.contracts.runner import end_of
@@ -114,6 +115,24 @@ def test_without_any_one_of_them_it_is_not_and_that_one_is_named(
         everything(server, desk)
     assert name in refused.value.message
     assert name in refused.value.hint
+
+
+def test_doctor_names_everything_that_is_missing(
+    server: CustomJobs, desk: VertexBench, tmp_path: Path
+) -> None:
+    full = rights(printed(tmp_path, queues=[]))
+    server.allowed = full
+    examine(desk.runner(keep=True))
+    lacking = {"aiplatform.customJobs.create", "logging.logEntries.list"}
+    server.allowed = full - lacking
+    with pytest.raises(RunnerError) as missing:
+        examine(desk.runner(keep=True))
+    assert all(name in missing.value.message for name in lacking)
+    assert "launch-agent permissions" in missing.value.hint
+    server.allowed = full
+    desk_without = desk.runner(keep=True)
+    desk_without.service._endpoints = {**desk.endpoints, "cloudresourcemanager": "http://127.0.0.1:1"}
+    examine(desk_without)
 
 
 def test_a_stop_that_is_not_allowed_is_said_and_tried_again(

@@ -20,6 +20,7 @@ from launch_agent.errors import LaunchError
 from launch_agent.queues.catalogue import Catalogue
 from launch_agent.queues.session import Session
 from launch_agent.runners import Runner
+from launch_agent.runners import examine as examine_runner
 from launch_agent.spec.model import Resource
 
 
@@ -130,12 +131,13 @@ def _resources(
 
 def _is_told(options: Mapping[str, object]) -> bool:
     """Whether the config says where the resource is, beside the defaults that every config has."""
-    return any(options.get(key) for key in ("host", "context", "namespace", "target-namespaces"))
+    places = ("host", "context", "namespace", "target-namespaces", "endpoints", "api-key-secret")
+    return any(options.get(key) for key in places)
 
 
 def _runner(resource: str, runners: Mapping[str, Mapping[str, object]]) -> None:
     runner: Runner = plugins.load("runners", KINDS.get(resource, resource)).create(runners.get(resource, {}))
     try:
-        runner.verify()
+        examine_runner(runner)
     finally:
         runner.close()

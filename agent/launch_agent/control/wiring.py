@@ -56,6 +56,7 @@ from launch_agent.runners import Runner, tell_what_opens
 from launch_agent.spec import passon
 from launch_agent.spec.model import Resource
 from launch_agent.spec.passon import PassOn
+from launch_agent.spec.policy.vertex_limits import VertexLimits
 from launch_agent.telemetry import log
 from launch_agent.telemetry.health import HealthServer
 from launch_agent.telemetry.metrics import Metrics
@@ -332,11 +333,14 @@ def _pass_on(environment: Mapping[str, str]) -> PassOn:
 
 
 def _likely(config: AgentConfig, environment: Mapping[str, str]) -> list[str]:
-    """An agent in a pod, or one that is told of a cluster, may have left runs there: its state folder is gone
-    with the pod, the runs are not."""
+    """An agent in a pod, or one that is told of a cluster or of a cloud's service, may have left runs there:
+    its state folder is gone with the pod, the runs are not."""
     options = config.runner.get(Resource.KUBERNETES, {})
     told = any(options.get(key) for key in ("context", "namespace", "target-namespaces"))
-    return [Resource.KUBERNETES.value] if told or environment.get("KUBERNETES_SERVICE_HOST") else []
+    found = [Resource.KUBERNETES.value] if told or environment.get("KUBERNETES_SERVICE_HOST") else []
+    if config.policy.vertex != VertexLimits():  # whoever bounds such jobs has them
+        found.append(Resource.VERTEX.value)
+    return found
 
 
 def runner_options(config: AgentConfig, environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -52,7 +52,7 @@ class VertexBench:
 
     @property
     def endpoints(self) -> dict[str, str]:
-        return {"aiplatform": self.server.url, "logging": self.server.url}
+        return dict.fromkeys(("aiplatform", "logging", "cloudresourcemanager"), self.server.url)
 
     def service(self) -> Service:
         session = GcpEnvironment(PROJECT, REGION).session

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from launch_agent.errors import RunnerError
+from launch_agent.errors import RightMissing, RunnerError
 from launch_agent.runners import Run, WatchHealth
 from launch_agent.runners.vertex import listing
 from launch_agent.runners.vertex.listing import Listing, age_of
@@ -36,6 +36,14 @@ from launch_agent.telemetry.targets import Usage
 _log = logging.getLogger(__name__)
 # How far back an agent that starts looks for jobs that have ended meanwhile.
 LOOK_BACK = timedelta(hours=24)
+_PERMISSIONS = (
+    "aiplatform.customJobs.create",
+    "aiplatform.customJobs.list",
+    "aiplatform.customJobs.get",
+    "aiplatform.customJobs.cancel",
+    "logging.logEntries.list",
+)
+_DELETE = "aiplatform.customJobs.delete"
 
 
 class VertexRunner:
@@ -81,6 +89,22 @@ class VertexRunner:
     def verify(self) -> None:
         for _ in self.service.find("list custom jobs", listing.live("none"), fields="name"):
             return
+
+    def examine(self) -> None:
+        """`verify`, and a look at what else the agent's account will need. Where that cannot be asked (the
+        API of Resource Manager is off), nothing is said of it."""
+        self.verify()
+        needed = _PERMISSIONS if self.is_kept else (*_PERMISSIONS, _DELETE)
+        try:
+            missing = self.service.missing("ask for the account's permissions", needed)
+        except RunnerError as error:
+            _log.debug("permissions are not looked at: %s", error)
+            return
+        if missing:
+            raise RightMissing(
+                f"the agent's account lacks {', '.join(missing)} on the project {self.service.project}",
+                hint="'launch-agent permissions --resource vertex' prints the role that it needs",
+            )
 
     def submit(self, request: RunRequest) -> Run:
         job = compose(request, project=self.service.project, region=self.service.region)

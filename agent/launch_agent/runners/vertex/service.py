@@ -100,6 +100,13 @@ class Service:
             body["pageToken"] = answer["nextPageToken"]
         return found[:count]
 
+    def missing(self, what: str, permissions: Sequence[str]) -> list[str]:
+        """Those of the permissions that the agent's account lacks on the project. Anybody may ask."""
+        base = self._endpoint("cloudresourcemanager", "https://cloudresourcemanager")
+        url = f"{base}/v1/projects/{self.project}:testIamPermissions"
+        answer = self._send(what, "POST", url, body={"permissions": list(permissions)}, retry=_ASK)
+        return [name for name in permissions if name not in answer.get("permissions", ())]
+
     def usage(self) -> Usage:
         """What was asked for since the start, by verb and status."""
         with self._counting:
@@ -210,5 +217,7 @@ def _verb(method: str, url: str) -> str:
         return "logs"
     if path.endswith(":cancel"):
         return "cancel"
+    if path.endswith(":testIamPermissions"):
+        return "rights"
     is_list = path.endswith("/customJobs")
     return {"GET": "list" if is_list else "get", "POST": "create", "DELETE": "delete"}[method]
