@@ -100,6 +100,22 @@ def test_gitlab(repository: Path) -> None:
     assert row["location"] == {"path": "clusters/lab.yaml", "lines": {"begin": 5}}
 
 
+def test_gitlab_builds_the_agents_image_of_each_cluster(repository: Path, docker_registry: str) -> None:
+    """The configs and options are right: all that stops it is a base image that is not there."""
+    job = content("agent-image-gitlab.yaml")["agent-image"]
+    (clusters,) = job["parallel"]["matrix"]
+    build = job["script"][-1]
+    for cluster in clusters["CLUSTER"]:
+        more = {
+            "CLUSTER": cluster,
+            "IMAGE": f"{docker_registry}/agent:{cluster}",
+            "BASE": f"{docker_registry}/absent:1",
+        }
+        done = run(build, repository, **more)
+        assert done.returncode == 3, done.stderr
+        assert f"{docker_registry}/absent" in done.stderr
+
+
 def test_pre_commit(repository: Path) -> None:
     (repo,) = content("pre-commit.yaml")["repos"]
     hooks = {hook["id"]: hook for hook in HOOKS}
