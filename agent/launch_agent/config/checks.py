@@ -275,7 +275,8 @@ def _store(normal: Normal) -> None:
     builder = _builder(normal)
     cloud, given = _store_cloud(builder), _environment(normal).get("type", "")
     if cloud and given and cloud != given and not (given == "local" and "secret-name" in builder):
-        severity = ERROR if builder.get("type") in ("kaniko", "buildkit") else WARNING
+        reads = builder.get("type") in ("kaniko", "buildkit") and not builder.get("buildkit-address")
+        severity = ERROR if reads else WARNING
         normal.say(
             severity,
             "contradiction",

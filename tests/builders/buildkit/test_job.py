@@ -252,6 +252,24 @@ def test_a_job_builds_pushes_and_leaves_nothing(
     assert store.ends == [120 + 3600]
 
 
+def test_a_job_runs_no_step_that_an_earlier_one_has_run(
+    bench: Bench, store: LinkStore, image: str, node_registry: str, tmp_path: Path
+) -> None:
+    """Each has a daemon of its own, which knows nothing but what lies in the registry."""
+    root = image_from_host(tmp_path / "root.tar", ("sh", "cat", "echo"))
+    builder = bench.builder(node_registry, store, image, cache=f"{node_registry}/cache-{tmp_path.name}")
+    text = "FROM scratch\nADD root.tar /\nCOPY needs.txt /\nRUN cat needs.txt; echo re''peated\nCOPY . /job\n"
+    said = []
+    for code in ("1", "2"):
+        files = {"Dockerfile": text, "needs.txt": "tree\n", "root.tar": root, "train.py": code}
+        made, lines = context(files, text=text), list[str]()
+        ref = ImageRef.parse(f"{builder.repository}:{made.digest}")
+        builder.build(made, ref, log=lines.append, stop=threading.Event())
+        said.append("\n".join(lines))
+    assert "repeated" in said[0]
+    assert "repeated" not in said[1], said[1]
+
+
 def test_a_job_whose_step_fails_tells_its_log(
     bench: Bench, store: LinkStore, image: str, node_registry: str, tmp_path: Path
 ) -> None:
