@@ -10,25 +10,56 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.upstream_agent import memory_of
+from tests.fakes.custom_jobs import CustomJobs
 from tests.fakes.eventually import eventually
+from tests.fakes.google_tokens import GoogleTokens
 from tests.fakes.vertex_stand import VertexStand, vertex_stand
+from tests.runners.vertex.bench import VertexBench
 
 RUNS = int(os.environ.get("BENCH_RUNS", "1000"))
 _SUBJECT = "launch-agent"
 _WINDOW = 120.0
 _IDLE = 15.0
+_SUBMITS = 300
 _MIB = 1024 * 1024
 
 
 def measure() -> Iterator[Figure]:
     """About five minutes on two cores."""
+    yield submits()
     with tempfile.TemporaryDirectory() as folder, vertex_stand(Path(folder), runs=False, poll=10) as here:
         yield idle(here)
         yield from many(here)
+
+
+def submits() -> Figure:
+    """What the runner alone can start per second, without queue and agent around it."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        tokens = stack.enter_context(GoogleTokens(Path(folder)))
+        server = stack.enter_context(CustomJobs(token="ya29."))
+        os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(tokens.key_file)
+        bench = VertexBench(server, tokens, Path(folder))
+        runner = bench.runner(fresh=10.0)
+        requests = [bench.request() for _ in range(_SUBMITS)]
+        with ThreadPoolExecutor(8) as threads:
+            began = time.monotonic()
+            list(threads.map(runner.submit, requests))
+            rate = len(requests) / (time.monotonic() - began)
+        bench.close()
+    return Figure(
+        name="submits of the runner",
+        subject=_SUBJECT,
+        value=rate,
+        unit="per second",
+        goal=10,
+        more_is_better=True,
+    )
 
 
 def idle(here: VertexStand) -> Figure:

@@ -104,3 +104,24 @@ def test_there_is_an_end_to_findings() -> None:
     found = findings({f"label-{number}": 1 for number in range(1000)} | {"cpus": 1})
     assert len(found) <= schema.MOST + 2
     assert found[0].code == "too-many"
+
+
+def test_a_vertex_queue_is_compared_with_the_apis_description() -> None:
+    pool = {"machineSpec": {"machine_typ": "n1-standard-4"}, "container_spec": {"env": [{"name": "A"}]}}
+    value = {"spec": {"stagingBucket": "gs://b", "workerPoolSpecs": [pool]}, "run": {"timeout": "1h"}}
+    found = {each.key: each for each in findings(value)}
+    assert set(found) == {
+        "spec.workerPoolSpecs[0].machineSpec.machine_typ",
+        "spec.workerPoolSpecs[0].container_spec.env[0]",
+        "run.timeout",
+    }
+    assert {each.severity for each in found.values()} == {Severity.ERROR}
+    assert found["spec.workerPoolSpecs[0].machineSpec.machine_typ"].hint == "did you mean machine_type?"
+    assert found["run.timeout"].line > 0
+
+
+def test_a_word_that_may_be_newer_than_the_linter_is_a_warning() -> None:
+    pool = {"machine_spec": {"accelerator_type": "NVIDIA_L40"}, "container_spec": {}}
+    (found,) = findings({"spec": {"staging_bucket": "gs://b", "worker_pool_specs": [pool]}})
+    assert (found.severity, found.code) == (Severity.WARNING, "unknown-word")
+    assert found.hint == "did you mean NVIDIA_L4?"
