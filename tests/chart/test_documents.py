@@ -162,7 +162,7 @@ def test_git_credentials_of_several_lines(helm: Helm) -> None:
     secret = next(
         each["metadata"]["name"]
         for each in objects
-        if each["kind"] == "Secret" and ".git-credentials" in each["data"]
+        if each["kind"] == "Secret" and ".git-credentials" in each.get("data", {})
     )
     holding = {volume["name"] for volume in pod["volumes"] if f'"{secret}"' in json.dumps(volume)}
     assert holding & {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
