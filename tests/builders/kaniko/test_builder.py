@@ -362,6 +362,7 @@ def test_rights_that_are_missing_are_named(bench: Bench) -> None:
         ({}, False),
         ({"secret-name": "azure", "secret-key": "key"}, True),
         ({"kaniko-config": {"spec": {"env": ["AZURE_STORAGE_ACCESS_KEY"]}}}, True),
+        ({"image": "launch-agent:1"}, True),
     ],
 )
 def test_azures_store_needs_a_key_for_kaniko(bench: Bench, more: dict[str, Any], is_good: bool) -> None:
@@ -370,7 +371,7 @@ def test_azures_store_needs_a_key_for_kaniko(bench: Bench, more: dict[str, Any],
     builder = KanikoBuilder(
         bench.connect,
         Parts(agent="me", registry=bench.shelf, store=Folder("contexts", bench.mount)),
-        settings_from(options, {}),
+        settings_from(options, {"LAUNCH_AGENT_IMAGE": str(more.get("image", ""))}),
     )
     with nullcontext() if is_good else pytest.raises(BuildError, match="storage account's key"):
         builder.verify()

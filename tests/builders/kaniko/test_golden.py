@@ -22,10 +22,14 @@ from launch_agent.config.load import load
 from launch_agent.control import supplies
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
+from launch_agent.spec.secret import Secret
+from launch_agent.stores.azblob import BlobStore
 from launch_agent.stores.naming import name_of
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "kaniko"
 TAG = "0a1b" * 10
+# As Azure signs it.
+LINK = Secret("https://treasure.blob.core.windows.net/contexts/launch-context-k.tar.gz?sig=hush")
 CONTEXT = BuildContext(
     directory=Path(),
     dockerfile=".launch-agent/Dockerfile",
@@ -38,6 +42,7 @@ CONTEXT = BuildContext(
 
 def built(name: str, monkeypatch: pytest.MonkeyPatch) -> Build:
     """Composed as the agent composes it, of the environment, store and registry of the config."""
+    monkeypatch.setattr(BlobStore, "link", lambda *_: LINK)
     given = yaml.safe_load((GOLDEN / name / "environment.yaml").read_text()) or {}
     for variable, value in given.items():
         monkeypatch.setenv(variable, value)

@@ -9,6 +9,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import signal
+import socket
+import subprocess
 import tarfile
 import threading
 import uuid
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.storage.blob import BlobServiceClient
 from google.cloud import storage
 
 from launch_agent.builders import Parts
@@ -32,8 +37,10 @@ from launch_agent.registries.generic import GenericRegistry
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.model import Credentials
+from launch_agent.spec.podpatch import PodPatch
 from launch_agent.spec.secret import Secret
 from launch_agent.stores import ContextStore
+from launch_agent.stores.azblob import BlobStore
 from launch_agent.stores.gcs import GcsStore
 from launch_agent.stores.pvc import ClaimStore
 from launch_agent.stores.s3 import S3Store
@@ -47,7 +54,7 @@ from tests.fakes.kube_jobs import await_end, start
 from tests.fakes.moto_server import REGION, Aws
 from tests.fakes.real_node import Node
 from tests.fakes.registry import PASSWORD, USER, NoRegistry, registry
-from tests.fakes.stores import NoStore
+from tests.fakes.stores import AZURE_KEY, NoStore
 
 pytestmark = [pytest.mark.xdist_group("real-node"), pytest.mark.timeout(300)]
 _PROGRAMS = ("sh", "cat", "echo", "ls", "id", "env", "sleep")
@@ -90,6 +97,35 @@ def gcs(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
     except NoStore as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def account(node: Node, azurite_server: str) -> Iterator[str]:
+    """The address at which pods have the account of Azure Blob Storage."""
+    host, _, path = azurite_server.removeprefix("http://").partition("/")
+    with socket.socket() as probe:
+        probe.bind((node.outside, 0))
+        port = probe.getsockname()[1]
+    relay = f"TCP-LISTEN:{port},bind={node.outside},fork,reuseaddr"
+    process = subprocess.Popen(["socat", relay, f"TCP:{host}"], start_new_session=True)
+    yield f"http://{node.outside}:{port}/{path}"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(10)
+
+
+class KeylessStore(BlobStore):
+    """As where the agent has an identity and lends builds no key: the emulator knows none but its own. `pods`
+    is the account's address for them."""
+
+    def __init__(self, account: str, container: str, pods: str) -> None:
+        super().__init__(account, container, "jobs/", environment=None, access_key=Secret(AZURE_KEY))
+        self._own, self.pods = account, pods
+
+    def link(self, key: str, seconds: float) -> Secret:
+        return Secret(super().link(key, seconds).reveal().replace(self._own, self.pods))
+
+    def build_pod(self) -> PodPatch:
+        return PodPatch()
 
 
 class Bench:
@@ -277,6 +313,30 @@ def test_a_context_in_google_cloud_storage_becomes_an_image(
         assert build(builder, job(base)).digest
         assert not list(client.list_blobs(bucket))
         client.close()
+    bench.await_nothing()
+
+
+@pytest.mark.req("KAN-12", "KAN-23")
+def test_a_context_in_azure_needs_no_key_in_the_build(
+    bench: Bench, azurite_server: str, account: str, base: str, node_python_image: str
+) -> None:
+    """kaniko opens that store by a key only: the agent's image fetches the context."""
+    service = BlobServiceClient(azurite_server, credential=AZURE_KEY)
+    with service, service.create_container(unique()) as container:
+        store = KeylessStore(azurite_server, container.container_name, account)
+        builder = bench.builder(
+            store,
+            variables={"LAUNCH_AGENT_IMAGE": node_python_image},
+            **{"build-context-store": "https://treasure.blob.core.windows.net/contexts/jobs"},
+        )
+        builder.verify()
+        assert build(builder, job(base)).digest
+        assert not list(container.list_blobs())
+        bench.await_nothing()
+        store.pods += "/absent"
+        with pytest.raises(BuildError, match="cannot be fetched: HTTP Error 40") as failed:
+            build(builder, job(base))
+        assert "sig=" not in str(failed.value) + failed.value.log
     bench.await_nothing()
 
 

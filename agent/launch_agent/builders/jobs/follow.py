@@ -92,6 +92,8 @@ class Follower:
             return _end(ended)
         phase = pod.get("status", {}).get("phase")
         if phase in ("Failed", "Succeeded"):
+            if (before := _ended_before(pod)) is not None:
+                return _end(before)
             said = pod["status"]
             return End(
                 is_good=phase == "Succeeded", reason=said.get("reason", ""), message=said.get("message", "")
@@ -203,6 +205,15 @@ def ended_by_the_cluster(end: End, text: str, *, overlay_key: str) -> BuildError
         )
     if end.reason == "DeadlineExceeded":
         return BuildError("the build took longer than it may", hint="builder.build-timeout sets the time")
+    return None
+
+
+def _ended_before(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """How a container ended badly that was to run before the one that builds."""
+    for status in pod.get("status", {}).get("initContainerStatuses") or ():
+        ended: Mapping[str, Any] | None = (status.get("state") or {}).get("terminated")
+        if ended is not None and ended.get("exitCode"):
+            return ended
     return None
 
 

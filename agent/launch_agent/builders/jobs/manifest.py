@@ -56,10 +56,17 @@ def job_name(prefix: str, ref: ImageRef) -> str:
 
 
 def assemble(
-    ref: ImageRef, frame: Frame, container: Mapping[str, Any], patch: PodPatch, overlay: Overlay
+    ref: ImageRef,
+    frame: Frame,
+    container: Mapping[str, Any],
+    patch: PodPatch,
+    overlay: Overlay,
+    *,
+    first: Sequence[Mapping[str, Any]] = (),
 ) -> Build:
-    """`container` is the one that builds, without a name; `patch` is what is added to it and its pod. Raises
-    ConfigError for an overlay that cannot be laid over a Job."""
+    """`container` is the one that builds, without a name; `patch` is what is added to it and its pod. `first`
+    are containers that run before it, whose variables may refer to the patch's Secrets. Raises ConfigError
+    for an overlay that cannot be laid over a Job."""
     name = job_name(frame.prefix, ref)
     secrets = {secret.name: f"{name}-{secret.name}"[:253] for secret in patch.secrets}
     labels = {
@@ -68,7 +75,7 @@ def assemble(
         BUILD_OF: agent_key(frame.agent),
     }
     meta = {"name": name, "namespace": frame.namespace, "labels": labels}
-    base = {
+    base: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {**meta, "annotations": {f"{PREFIX}agent": frame.agent, IMAGE: str(ref)}},
@@ -82,6 +89,8 @@ def assemble(
             },
         },
     }
+    if first:
+        base["spec"]["template"]["spec"]["initContainers"] = _filled(first, secrets)
     job = lay_over(base, overlay)
     # Whatever the overlay says of them: by these the build is found and removed.
     theirs = job.get("metadata", {})

@@ -1,6 +1,7 @@
 """The builder `kaniko`: images built by a Job of the cluster that the agent runs in, without privileges.
 
 settings   what config and environment say of builds
+fetching   a container that fetches what kaniko cannot (pure)
 manifest   what the Job's container is told, and with which credentials (pure)
 builder    one build, and what its last words mean; the rest is that of builders.jobs
 """

@@ -24,6 +24,8 @@ from launch_agent.spec.image import ImageRef
 from launch_agent.spec.podpatch import PodPatch
 
 _AZURE_KEY = "AZURE_STORAGE_ACCESS_KEY"
+# How long a pod may wait for a node.
+_WAIT_SECONDS = 3600.0
 # How kaniko names what it fetches.
 _FETCHED = "context.tar.gz"
 
@@ -39,21 +41,30 @@ class KanikoBuilder(JobBuilder):
         self._settings = settings
 
     def verify(self) -> None:
-        """Also where the pod would have no key for Azure's store, which kaniko opens by nothing else."""
+        """Also where the pod would have nothing that opens Azure's store."""
         super().verify()
-        patch = self._store.build_pod()
-        given = (self._settings.secret, self._settings.azure_secret, self._settings.overlay, patch.env)
-        if self._settings.cloud == "azure" and not any(given[:2]) and _AZURE_KEY not in str(given[2:]):
+        if self._lacks_key() and not self._settings.fetch_image:
             raise BuildError(
                 "kaniko reads build contexts from Azure by the storage account's key only, and has none",
-                hint="name a Secret with it (the chart's azureStorageAccessKey, or builder.secret-name), "
-                "keep contexts in a volume claim, or choose builder.type buildkit or layers",
+                hint="name a Secret with it (builder.secret-name), or the agent's image in "
+                "LAUNCH_AGENT_IMAGE, which fetches contexts otherwise, or keep them in a volume claim",
             )
+
+    def _lacks_key(self) -> bool:
+        if self._settings.cloud != "azure" or self._settings.secret or self._settings.azure_secret:
+            return False
+        given = (self._settings.overlay, self._store.build_pod().env)
+        return _AZURE_KEY not in str(given)
 
     def compose(self, context: BuildContext, ref: ImageRef, uri: str, key: str, namespace: str) -> Build:
         patch = self._environment.build_pod() if self._environment is not None else PodPatch()
         patch = patch + self._store.build_pod() + self._registry.build_pod()
-        return compose(context, ref, uri, patch, self._settings, agent=self._agent, namespace=namespace)
+        link = None
+        if self._lacks_key() and self._settings.fetch_image:
+            link = self._store.link(key, self._settings.timeout + _WAIT_SECONDS)
+        return compose(
+            context, ref, uri, patch, self._settings, agent=self._agent, namespace=namespace, link=link
+        )
 
     def packed(self, context: BuildContext) -> Iterable[bytes]:
         return chain([_ignore_list(context)], super().packed(context))

@@ -6,17 +6,19 @@ admitted by the Pod Security standard `baseline`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from launch_agent.builders.jobs.manifest import Build, Frame, assemble, passed_on, pushing_with, reference
 from launch_agent.builders.jobs.overlay import Overlay
+from launch_agent.builders.kaniko import fetching
 from launch_agent.builders.kaniko.settings import Settings
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.passon import PassOn
 from launch_agent.spec.podpatch import PodPatch
+from launch_agent.spec.secret import Secret
 
 CONTAINER = "kaniko"
 OVERLAY_KEY = "builder.kaniko-config"
@@ -37,9 +39,11 @@ def compose(
     *,
     agent: str,
     namespace: str,
+    link: Secret | None = None,
 ) -> Build:
-    """`uri` is where the context lies, `patch` what the parts of the config add. Raises ConfigError for an
-    overlay that cannot be laid over a Job."""
+    """`uri` is where the context lies, `patch` what the parts of the config add. With `link`, an address that
+    anybody may read from, another container fetches the context by it. Raises ConfigError for an overlay that
+    cannot be laid over a Job."""
     frame = Frame(
         agent=agent,
         namespace=namespace,
@@ -47,13 +51,18 @@ def compose(
         timeout=settings.timeout,
         account=settings.account,
     )
+    first: Sequence[Mapping[str, Any]] = ()
+    if link is not None:
+        uri = fetching.URI
+        patch += fetching.fetched(link)
+        first = fetching.containers(settings.fetch_image, settings.pass_on)
     container = {
         "image": settings.image,
         "args": _arguments(context, ref, uri, settings),
         "securityContext": {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}},
     }
     whole = passed_on(_in_both_spellings(settings.pass_on)) + _credentials(settings) + patch
-    return assemble(ref, frame, container, whole, overlay(settings))
+    return assemble(ref, frame, container, whole, overlay(settings), first=first)
 
 
 def overlay(settings: Settings) -> Overlay:

@@ -16,6 +16,8 @@ PUSH_SECRET = "WANDB_LAUNCH_KANIKO_AUTH_SECRET"  # noqa: S105 - the name of a va
 AZURE_SECRET = "LAUNCH_AGENT_AZURE_STORAGE_SECRET"  # noqa: S105 - the name of a variable
 # As in the schema, which fills them in.
 _PREFIX, _TIMEOUT = "wandb-launch-container-build", 5400.0
+# The agent's own image, as the chart says it.
+FETCH_IMAGE = "LAUNCH_AGENT_IMAGE"
 _CLOUDS = {"s3": "aws", "gs": "gcp", "https": "azure"}
 
 
@@ -24,7 +26,7 @@ class Settings:
     """`prefix` begins the names of builds, `timeout` is seconds. `secret` and `secret_key` name the file with
     credentials for `cloud` (aws, gcp, azure). `push_secret` is a Secret with a Docker config, `azure_secret`
     is `name/key` of a storage account's key. `overlay` is the config's partial Job. `is_plain` allows HTTP to
-    the destination's registry."""
+    the destination's registry. `fetch_image` has Python, and fetches the contexts that kaniko cannot."""
 
     image: str = IMAGE
     prefix: str = _PREFIX
@@ -38,6 +40,7 @@ class Settings:
     overlay: Mapping[str, Any] = field(default_factory=dict)
     pass_on: PassOn = field(default_factory=PassOn)
     is_plain: bool = False
+    fetch_image: str = ""
 
 
 def settings_from(
@@ -58,4 +61,5 @@ def settings_from(
         overlay=options.get("kaniko-config") or {},
         pass_on=passon.from_environment(environment),
         is_plain=is_plain,
+        fetch_image=environment.get(FETCH_IMAGE, ""),
     )
