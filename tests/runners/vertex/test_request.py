@@ -127,7 +127,7 @@ def test_the_key_and_the_labels_of_the_queue_are_kept() -> None:
     assert job["encryptionSpec"] == {"kmsKeyName": "projects/p/key"}
     assert {"team": "a-b", "cost": "7"}.items() <= job["labels"].items()
     with pytest.raises(SubmitRejected, match="the agent's own label"):
-        compose(request(resource_args=with_spec(labels={"launch-item-key": "x"})))
+        compose(request(resource_args=with_spec(labels={"launch_item_key": "x"})))
 
 
 def test_another_place_than_the_agents_is_refused() -> None:
@@ -206,6 +206,13 @@ def test_variables_come_in_every_form_that_other_queues_take() -> None:
         job = compose(request(resource_args=queue(image_uri=IMAGE, env=form)))
         env = job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["env"]
         assert {"name": "A", "value": "1"} in env
+
+
+def test_more_variables_than_the_api_takes_are_refused() -> None:
+    env = {f"V{number}": "x" for number in range(98)}
+    assert compose(request(resource_args=queue(image_uri=IMAGE), env=env, secret_env={}))
+    with pytest.raises(SubmitRejected, match="101, 100 at most"):
+        compose(request(resource_args=queue(image_uri=IMAGE), env={**env, "A": "x", "B": "x"}, secret_env={}))
 
 
 def test_a_working_directory_needs_a_command() -> None:

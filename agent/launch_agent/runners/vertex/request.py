@@ -19,7 +19,10 @@ from launch_agent.spec.problem import Problem
 
 # The API gives no limit for a variable; a container's arguments and variables together have Linux's.
 ENV_LIMIT = 32_000
-AGENT_LABEL, ITEM_LABEL, MANAGED_LABEL = "launch-agent-key", "launch-item-key", "managed-by"
+# With underscores: in a filter of the API a dash could mean "not".
+AGENT_LABEL, ITEM_LABEL, MANAGED_LABEL = "launch_agent_key", "launch_item_key", "managed_by"
+# "Maximum limit is 100" (ContainerSpec.env).
+MOST_VARIABLES = 100
 IDENTITY = "LAUNCH_AGENT_IDENTITY"
 # The API has no working directory. The words behind the script are $0 and "$@", so that nothing is quoted.
 _IN_FOLDER = ("sh", "-c", 'cd "$0" && exec "$@"')
@@ -171,7 +174,11 @@ def _container(
         found.append(Problem(place=f"{place}.env", why="is no list of {name, value}"))
         return result
     identity = json.dumps(asdict(request.identity), separators=(",", ":"))
-    result["env"] = [{"name": name, "value": value} for name, value in {**merged, IDENTITY: identity}.items()]
+    variables = [{"name": name, "value": value} for name, value in {**merged, IDENTITY: identity}.items()]
+    if len(variables) > MOST_VARIABLES:
+        why = f"and the run's own variables are {len(variables)}, {MOST_VARIABLES} at most"
+        found.append(Problem(place=f"{place}.env", why=why))
+    result["env"] = variables
     return result
 
 
