@@ -37,6 +37,7 @@ _CONFIG = {
     "entity": "team",
     "queues": ["q"],
     "poll-interval": 0.2,
+    "state-dir": "/var/lib/launch-agent",
     "runner": {"local-process": {"enabled": True, "work-dir": "/tmp/runs"}},
     "policy": {"allow": {"local-process": {"entry-point": True}}},
 }
