@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from launch_agent.clients.http import HttpClient, HttpSettings
+from launch_agent.config import load
 from launch_agent.control.unbuilt import Unbuilt
+from launch_agent.control.wiring import runner_options
 from launch_agent.errors import ImageError, Refused
+from launch_agent.runners.kubernetes.options import options_from
 from launch_agent.sources import order
 from launch_agent.sources.artifact import Backend
 from launch_agent.sources.git.access import Access
@@ -119,3 +122,14 @@ def test_what_cannot_run_is_refused(
 ) -> None:
     with pytest.raises((Refused, ImageError), match=said):
         unbuilt.prepare(job(**fields), spec("kubernetes"), "base:1", tmp_path)
+
+
+@pytest.mark.parametrize(("own", "image"), [("", "agent:1"), ("mine:2", "mine:2")])
+def test_an_agent_in_a_pod_is_told_of_its_image(tmp_path: Path, own: str, image: str) -> None:
+    """By the chart; the config's own word goes before that."""
+    runner = f"runner: {{kubernetes: {{fetch-image: '{own}'}}}}\n" if own else ""
+    (tmp_path / "launch-config.yaml").write_text(f"queues: [q]\n{runner}")
+    config = load.load(tmp_path, {"WANDB_API_KEY": "k" * 40, "HOME": str(tmp_path)})
+    told = runner_options(config, {"LAUNCH_AGENT_IMAGE": "agent:1"})["kubernetes"]
+    assert options_from(told).fetching.image == image
+    assert options_from(runner_options(config, {})["kubernetes"]).fetching.image == own

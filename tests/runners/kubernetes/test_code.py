@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import yaml
 
 from launch_agent.errors import SubmitRejected
 from launch_agent.runners.kubernetes import code, facts
@@ -19,6 +20,7 @@ from launch_agent.spec.code import WORKDIR, Code
 from launch_agent.spec.secret import Secret
 from tests.fakes.control_plane import Cluster
 from tests.runners.kubernetes.requests import request
+from tests.runners.kubernetes.test_manifest_golden import CASES
 
 Json = dict[str, Any]
 AGENT = "registry.example.com/agent:1"
@@ -201,6 +203,21 @@ def test_a_run_with_its_code_in_its_image_has_none_of_this() -> None:
     found = pod(made(code=None))
     assert "initContainers" not in found
     assert "volumes" not in found
+
+
+@pytest.mark.parametrize(
+    "name", ["app-wrapper", "jobset", "mpi-job", "pytorch-job", "ray-job", "volcano-job", "job-empty"]
+)
+def test_the_server_takes_every_field_of_every_kind(cluster: Cluster, namespace: str, name: str) -> None:
+    queue = yaml.safe_load((CASES / name / "queue.yaml").read_text(encoding="utf-8"))
+    queue.get("metadata", {}).pop("namespace", None)
+    queue.pop("namespace", None)
+    composition = made(queue, code=Code(order=ORDER, requirements=True))
+    assert json.dumps(composition.manifest).count(f'"name": "{code.FETCH}"') >= 1
+    meta = {**composition.manifest["metadata"], "namespace": namespace}
+    manifest = {**composition.manifest, "metadata": meta}
+    where = cluster.kube.path(composition.api_version, composition.kind, namespace)
+    cluster.kube.call("POST", where, manifest, query={"dryRun": "All", "fieldValidation": "Strict"})
 
 
 def test_the_standard_restricted_lets_it_pass(cluster: Cluster, namespace: str) -> None:
