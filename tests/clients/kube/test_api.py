@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
+from launch_agent.clients.kube import discovery
 from launch_agent.clients.kube.access import Access
 from launch_agent.clients.kube.api import KubeApi, Patch, Propagation, Resource
 from launch_agent.clients.kube.errors import (
@@ -45,6 +46,19 @@ def _job(name: str) -> dict[str, Any]:
         "kind": "Job",
         "metadata": {"name": name},
         "spec": {"suspend": True, "template": {"spec": pod}},
+    }
+
+
+def test_an_older_server_tells_its_kinds_group_by_group(
+    api: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {found.key: found for found in api.resources()}
+    # Asked so, any server answers as those before Kubernetes 1.30 do.
+    monkeypatch.setattr(discovery, "_ALL", "application/json")
+    found = {found.key: found for found in api.resources()}
+    assert found == whole
+    assert {key: each.verbs for key, each in found.items()} == {
+        key: each.verbs for key, each in whole.items()
     }
 
 

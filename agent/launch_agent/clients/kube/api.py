@@ -68,8 +68,7 @@ class KubeApi:
         return self._discovery.find(self._channel, api_version, kind)
 
     def resources(self) -> Sequence[Resource]:
-        """Every kind that the server has, once, in the version that it prefers. None from servers older than
-        Kubernetes 1.30, which tell one group at a time."""
+        """Every kind that the server has, once, in the version that it prefers."""
         return self._discovery.all(self._channel)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object:

@@ -7,14 +7,17 @@ is missing may have been installed a moment ago, so a miss reads that group once
 from __future__ import annotations
 
 import difflib
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from launch_agent.clients.kube.channel import Call, Channel
-from launch_agent.clients.kube.errors import KubeError, NotFound, UnknownKind
+from launch_agent.clients.kube.errors import KubeError, NotFound, Unavailable, UnknownKind
 from launch_agent.clients.kube.objects import Resource, root
 
+_log = logging.getLogger(__name__)
 # One answer with everything in it (Kubernetes 1.30 and later); older servers answer with groups only.
 _ALL = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 _SUGGESTIONS = 4
@@ -42,8 +45,22 @@ class Discovery:
         return found
 
     def all(self, channel: Channel) -> Sequence[Resource]:
-        """Every kind that the server has, once, in the version that it prefers."""
-        return list(_preferred(channel))
+        """Every kind that the server has, once, in the version that it prefers. A server older than
+        Kubernetes 1.30 is asked for each group by itself."""
+        return list(_preferred(channel)) or list(self._group_by_group(channel))
+
+    def _group_by_group(self, channel: Channel) -> Iterator[Resource]:
+        answer = channel.json(Call(method="GET", path="/apis", action="list what is served"))
+        groups = answer.get("groups") if isinstance(answer, Mapping) else None
+        preferred = [(group.get("preferredVersion") or {}).get("groupVersion", "") for group in groups or ()]
+        for version in ("v1", *preferred):
+            try:
+                yield from self._read(channel, version, "all kinds").values()
+            except Unavailable as error:
+                if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                # Another server answers for this group, and is away: none of its kinds is a run of ours.
+                _log.info("the kinds of %s are not known: %s", version, error.message)
 
     def _read(self, channel: Channel, api_version: str, kind: str) -> Mapping[str, Resource]:
         """The kinds of a group's version; none where the server does not have it."""

@@ -49,8 +49,6 @@ def candidates(api: KubeApi, namespaces: Sequence[str]) -> Sequence[Resource]:
     namespaces. Raises RunnerError."""
     with asking("ask which kinds of objects the cluster knows"):
         known = [found for found in api.resources() if may_be_run(found)]
-        if not known:  # a server older than 1.30 does not tell all at once
-            known = [api.resource("batch/v1", "Job"), api.resource("v1", "Pod")]
     rules = [rules_in(api, namespace) for namespace in namespaces]
     return [found for found in known if found.key == _PODS or _may_create(rules, found)]
 
