@@ -51,6 +51,23 @@ def test_a_profile_in_a_file_is_found_and_read_again(
     assert environment.session().get_credentials().access_key == "second"
 
 
+def test_descriptions_of_services_are_read_without_their_prose(
+    aws_server: Aws, bare_environment: pytest.MonkeyPatch
+) -> None:
+    """What is left says the same: every operation of boto3's own client, with the same input."""
+    use(bare_environment, aws_server.variables)
+    ours = AwsEnvironment("us-east-1").session().client("sagemaker").meta.service_model
+    theirs = aws_server.client("sagemaker").meta.service_model
+    assert ours.operation_names == theirs.operation_names
+    for name in ("CreateTrainingJob", "ListTrainingJobs"):
+        mine, other = (each.operation_model(name).input_shape for each in (ours, theirs))
+        assert list(mine.members) == list(other.members)
+        assert mine.required_members == other.required_members
+        assert (mine.documentation, bool(other.documentation)) == ("", False)
+    assert ours.documentation == ""
+    assert theirs.documentation
+
+
 def test_no_credentials(bare_environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(CloudError, match="cannot find AWS credentials: there are none") as caught:
         create({"region": "us-east-1"}).verify()
