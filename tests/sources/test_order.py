@@ -132,7 +132,9 @@ def test_a_private_repository_over_https(
         {**order.write(wanted(server, git_job(server, remote, commit))), "login": Secret("")}
     )
     assert ended.code == 3
-    assert "does not let us in" in ended.err
+    (line,) = ended.err.splitlines()
+    assert "does not let us in" in line
+    assert "gitCreds" in line  # what to do about it
     assert PASSWORD not in ended.err + ended.out
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -24,6 +25,18 @@ def command(order: Path, into: Path) -> None:
     ORDER is the folder with the agent's order: which job of which backend, and what opens both. Everybody may
     change the code afterwards: the user of the job's image is not known here.
     """
+    from launch_agent.errors import LaunchError
+
+    try:
+        _fetch(order, into)
+    except LaunchError as error:
+        # In one line: it is all of this that the run's failure can show.
+        hint = f" ({error.hint})" if error.hint else ""
+        click.echo(f"error: {error.message}{hint}", err=True)
+        sys.exit(3)
+
+
+def _fetch(order: Path, into: Path) -> None:
     from launch_agent.clients.http import HttpClient, HttpSettings
     from launch_agent.images.job import code_folder
     from launch_agent.sources import order as orders

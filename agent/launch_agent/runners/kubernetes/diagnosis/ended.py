@@ -15,7 +15,7 @@ _REJECTED = frozenset(
 )
 _KILLED = "memory ran out on the node, a liveness probe failed, or it did not end in its grace period"
 # Characters of what an init container said last.
-_MOST_WORDS = 500
+_MOST_WORDS = 800
 # SIGTERM and SIGKILL, as the kubelet sends them to what it is to end.
 _SENT = (143, 137)
 # Init containers first: what comes after them never began.
