@@ -32,6 +32,11 @@ class Lock:
 
 LOCKS = (
     Lock(path="requirements/run.lock", extras=("docker", "server"), inputs=("requirements/build.in",)),
+    # Of all that an image of the agent may hold; it travels with the package.
+    Lock(
+        path="agent/launch_agent/images/agent/agent.lock",
+        extras=("docker", "kubernetes", "aws", "gcp", "azure", "server", "postgresql", "image"),
+    ),
     Lock(path="requirements/dev.lock", extras=("dev",), inputs=("requirements/build.in",)),
     Lock(path="requirements/go.lock", inputs=("requirements/go.in",)),
     Lock(path="tests/interop/requirements.lock", inputs=("tests/interop/requirements.txt",)),

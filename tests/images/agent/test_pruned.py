@@ -228,9 +228,50 @@ def test_kubeconfig_files_with_tokens_and_an_identity_provider(run: Run) -> None
     assert run(f"import os; os.environ.update({env})\n{_KUBECONFIG}") == "True\nTrue\n"
 
 
+def test_keys_are_signed_with(run: Run) -> None:
+    program = """
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+how = (padding.PKCS1v15(), hashes.SHA256())
+key.public_key().verify(key.sign(b"x", *how), b"x", *how)
+form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+pem = key.private_bytes(*form)
+from google.auth.crypt import RSASigner
+print(len(RSASigner.from_string(pem).sign(b"x")))
+"""
+    assert run(program) == "256\n"
+
+
 def test_the_docker_sdk_makes_clients(run: Run) -> None:
     program = "from launch_agent.clients import docker_engine as d; print(d.Engine.__name__)"
     assert run(program) == "Engine\n"
+
+
+def test_where_no_images_are_made_their_commands_say_so(site: Path, run: Run, tmp_path: Path) -> None:
+    """An image without the extra has neither what it needs nor the code that would need it."""
+    own = tmp_path / "own"
+    shutil.copytree(site / "launch_agent", own / "launch_agent")
+    rules = prune.files(("aws",), {"launch-agent"})
+    sweep.sweep(own, [rule.to_json() for rule in rules])
+    assert not (own / "launch_agent" / "assembly").exists()
+    program = f"""
+import importlib.util, sys
+sys.path.insert(0, {str(own)!r})
+sys.modules["installer"] = None
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "installer" else real(name, *rest)
+sys.argv = ["launch-agent", "image", "build"]
+from launch_agent.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    print(end.code)
+"""
+    assert run(program) == "3\n"
+    assert "installer" not in run(
+        f"import sys; sys.path.insert(0, {str(own)!r})\nimport launch_agent.control.wiring"
+    )
 
 
 @pytest.mark.req("CARD-1")

@@ -11,8 +11,11 @@ Each command's file is imported when it is called.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 
 import click
+
+from launch_agent.errors import LaunchError
 
 # name -> one line for --help; the module has the command's name
 COMMANDS = {
@@ -30,6 +33,11 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if importlib.util.find_spec("installer") is None:
+            raise LaunchError(
+                "`launch-agent image` needs packages that are not installed here",
+                hint="pip install 'launch-agent[image]'",
+            )
         found = importlib.import_module(f"launch_agent.cli.image.{cmd_name}").command
         assert isinstance(found, click.Command)
         return found
