@@ -8,6 +8,7 @@ test writes them anew: read the diff before you commit it.
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import yaml
 from launch_agent.builders import Parts
 from launch_agent.builders.jobs.manifest import Build
 from launch_agent.builders.kaniko.builder import KanikoBuilder
-from launch_agent.builders.kaniko.settings import settings_from
+from launch_agent.builders.kaniko.settings import IMAGE, settings_from
 from launch_agent.config.load import load
 from launch_agent.control import supplies
 from launch_agent.spec.build import BuildContext
@@ -78,3 +79,8 @@ def test_the_manifests_are_what_they_must_be(name: str, bare_environment: pytest
         file.write_text(told)
     assert told == file.read_text()
     assert "hush" not in str(build.job)
+
+
+def test_the_reference_names_the_image_that_is_used() -> None:
+    schema = json.loads((Path(__file__).parents[3] / "schemas" / "builder.json").read_text())
+    assert IMAGE in schema["properties"]["kaniko-image"]["description"]
