@@ -125,3 +125,44 @@ def test_a_word_that_may_be_newer_than_the_linter_is_a_warning() -> None:
     (found,) = findings({"spec": {"staging_bucket": "gs://b", "worker_pool_specs": [pool]}})
     assert (found.severity, found.code) == (Severity.WARNING, "unknown-word")
     assert found.hint == "did you mean NVIDIA_L4?"
+
+
+SAGEMAKER: dict[str, Any] = {
+    "RoleArn": "arn:aws:iam::123456789012:role/training",
+    "ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+    "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
+    "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "code"),
+    [
+        ({}, "", ""),
+        ({"StoppingCondition": {}}, "StoppingCondition", "not-usable"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": "{{hours}}"}}, "", ""),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": "3600"}}, "", ""),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": "an hour"}},
+            "StoppingCondition.MaxRuntimeInSeconds",
+            "not-usable",
+        ),
+        ({"EnableManagedSpotTraining": True}, "StoppingCondition", "not-usable"),
+        ({"VpcConfig": {"Subnets": ["s"]}}, "VpcConfig", "not-usable"),
+        ({"Vpcconfig": {}}, "Vpcconfig", "unknown-word"),
+        ({"CheckpointConfig": "{{checkpoints}}"}, "", ""),
+        ({"builder": {"base_image": "x"}}, "", ""),
+        (
+            {"AlgorithmSpecification": {"TrainingImage": "nginx"}},
+            "AlgorithmSpecification.TrainingImage",
+            "not-usable",
+        ),
+        ({"AlgorithmSpecification": {"TrainingImage": "${image_uri}"}}, "", ""),
+    ],
+)
+def test_a_sagemaker_queue_is_compared_with_the_apis_description(
+    more: dict[str, Any], key: str, code: str
+) -> None:
+    found = findings({**SAGEMAKER, **more})
+    assert [each.code for each in found] == ([code] if code else [])
+    assert all(each.key.startswith(key) for each in found)

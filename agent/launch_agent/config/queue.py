@@ -105,11 +105,7 @@ def _resource_findings(resource: str, settings: Any) -> list[Finding]:
         if resource == "kubernetes":
             found += _kubernetes(settings)
         elif resource == sagemaker.RESOURCE:
-            found += [
-                _problem(each)
-                for each in sagemaker.problems(settings)
-                if not _is_template(settings, _parts_of(each.place))
-            ]
+            found += _sagemaker(settings)
         elif resource == vertex.RESOURCE:
             found += [_problem(each) for each in vertex.problems(settings)]
             found += [_doubt(each) for each in vertex.doubts(settings)]
@@ -154,6 +150,15 @@ def _kubernetes(settings: Mapping[str, Any]) -> list[Finding]:
     return found + [
         _problem(each) for each in review(settings) if not _is_template(settings, _parts_of(each.place))
     ]
+
+
+def _sagemaker(settings: Mapping[str, Any]) -> list[Finding]:
+    misfits = sagemaker.misfits(settings)
+    found = [
+        *(_problem(each) for each in sagemaker.problems(settings)),
+        *(_doubt(each) if each.why == sagemaker.NO_KEY else _problem(each) for each in misfits),
+    ]
+    return [each for each in found if not _is_template(settings, each.path)]
 
 
 def _belongs(key: str) -> Iterable[tuple[str, str]]:

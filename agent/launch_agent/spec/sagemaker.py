@@ -6,10 +6,14 @@ that no training job can do without, and the limits that a user meets.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from launch_agent.spec import shapes
 from launch_agent.spec.problem import Problem
 
 RESOURCE = "sagemaker"
@@ -26,6 +30,9 @@ OWN_TAGS = 12
 _ECR = re.compile(
     r"\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)/.+"
 )
+# What the agent fills in.
+_OURS = frozenset({"TrainingJobName", "AlgorithmSpecification.TrainingInputMode"})
+NO_KEY = shapes.NO_KEY
 _ECR_HINT = (
     "push the image to ECR in the job's region: builder.destination <account>.dkr.ecr.<region>.…/<name>"
 )
@@ -40,6 +47,23 @@ def is_ecr(image: str) -> bool:
 def problems(args: Mapping[str, Any]) -> list[Problem]:
     """Everything for which no training job can come of these arguments."""
     return list(_problems(args))
+
+
+@cache
+def api() -> shapes.Shape:
+    """What the request of CreateTrainingJob may hold: an extract of the model that boto3 brings, without the
+    lists of words, which grow with every new machine."""
+    text = (Path(__file__).parent / "sagemaker_api.json").read_text(encoding="utf-8")
+    return shapes.Shape(shapes=json.loads(text), name="CreateTrainingJobRequest")
+
+
+def misfits(args: Mapping[str, Any]) -> list[Problem]:
+    """What does not fit the API's own description, beside `problems`. A key that it does not know may as well
+    be newer than this agent (`NO_KEY`); an agent asks the SDK that it has."""
+    known = {problem.place for problem in problems(args)} | _OURS
+    given = {key: value for key, value in args.items() if key != "builder"}
+    found = shapes.problems(api(), shapes.fitted(api(), given))
+    return [problem for problem in found if problem.place not in known]
 
 
 def _problems(args: Mapping[str, Any]) -> Iterator[Problem]:

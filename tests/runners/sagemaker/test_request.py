@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.errors import Refused, SubmitRejected
-from launch_agent.runners.sagemaker import shapes, tags
+from launch_agent.runners.sagemaker import tags
 from launch_agent.runners.sagemaker.request import compose
-from launch_agent.spec import cloud, macros, runenv, runspec, sagemaker
+from launch_agent.spec import cloud, macros, runenv, runspec, sagemaker, shapes
 from launch_agent.spec.model import Lease, RunIdentity, RunRequest
 from launch_agent.spec.secret import Secret
 from tests.contracts.runner import identity_for
 from tests.fakes import aws_model
 from tests.runners.sagemaker.bench import IMAGE, queue
+from tools import sagemaker_api
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "queue-configs" / "sagemaker.yaml"
 
@@ -323,6 +324,12 @@ def test_the_apis_model_is_compared_without_printing_a_value() -> None:
             "EnableManagedSpotTraining is not true or false",
             "InputDataConfig[0].DataSource is missing",
         ]
+    )
+
+
+def test_the_linters_extract_is_the_sdks_model() -> None:
+    assert sagemaker_api.TARGET.read_text(encoding="utf-8") == sagemaker_api.text(), (
+        "python tools/sagemaker_api.py"
     )
 
 

@@ -1,7 +1,6 @@
 """The target resource `sagemaker`: training jobs of Amazon SageMaker.
 
 request     run request -> CreateTrainingJob's request (pure)
-shapes      a request compared with the API's own model (pure)
 tags        identity <-> tags and the job's name (pure)
 states      a job's description -> where the run is, with what to change (pure)
 refusals    the service's errors -> errors of runners (pure)

@@ -15,7 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from launch_agent.errors import CloudError, RunnerError
-from launch_agent.runners.sagemaker import refusals, shapes
+from launch_agent.runners.sagemaker import refusals
+from launch_agent.spec import shapes
 from launch_agent.spec.problem import Problem
 
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from launch_agent.spec.problem import Problem
@@ -26,11 +27,79 @@ _SCALARS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "blob": ("bytes", lambda value: isinstance(value, str | bytes)),
 }
 
+NO_KEY = "is no key of the API"
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A shape of an extract of the model, with the names that botocore gives its parts. `shapes` are all of
+    the extract, each `{type, members, required, member, key, value, min}` with names of others."""
+
+    shapes: Mapping[str, Mapping[str, Any]]
+    name: str
+
+    @property
+    def type_name(self) -> str:
+        return str(self._told["type"])
+
+    @property
+    def members(self) -> dict[str, Shape]:
+        return {key: self._other(name) for key, name in self._told.get("members", {}).items()}
+
+    @property
+    def required_members(self) -> Sequence[str]:
+        found: Sequence[str] = self._told.get("required", ())
+        return found
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self._told
+
+    @property
+    def member(self) -> Shape:
+        return self._other(self._told["member"])
+
+    @property
+    def key(self) -> Shape:
+        return self._other(self._told["key"])
+
+    @property
+    def value(self) -> Shape:
+        return self._other(self._told["value"])
+
+    @property
+    def _told(self) -> Mapping[str, Any]:
+        return self.shapes[self.name]
+
+    def _other(self, name: str) -> Shape:
+        return Shape(shapes=self.shapes, name=name)
+
+
+def extract(shape: Any) -> dict[str, dict[str, Any]]:
+    """A shape of botocore's model and all below it, as `Shape` reads them."""
+    found: dict[str, dict[str, Any]] = {}
+    left = [shape]
+    while left:
+        each = left.pop()
+        if each.name in found:
+            continue
+        told: dict[str, Any] = {"type": each.type_name}
+        if least := each.metadata.get("min"):
+            told["min"] = least
+        if each.type_name == "structure":
+            told["members"] = {key: member.name for key, member in each.members.items()}
+            told["required"] = list(each.required_members)
+            left += each.members.values()
+        for part in {"list": ("member",), "map": ("key", "value")}.get(each.type_name, ()):
+            told[part] = getattr(each, part).name
+            left.append(getattr(each, part))
+        found[each.name] = told
+    return dict(sorted(found.items()))
+
+
 def problems(shape: Any, value: Any, place: str = "") -> Iterator[Problem]:
-    """`shape` is one of botocore's model."""
+    """`shape` is one of botocore's model, or a `Shape`."""
     kind = shape.type_name
     if kind == "structure":
         yield from _structure(shape, value, place)
@@ -90,7 +159,7 @@ def _structure(shape: Any, value: Any, place: str) -> Iterator[Problem]:
         if key not in shape.members:
             near = difflib.get_close_matches(str(key), list(shape.members), n=1)
             hint = f"did you mean {near[0]}?" if near else ""
-            yield Problem(place=_join(place, str(key)), why="is no key of the API", hint=hint)
+            yield Problem(place=_join(place, str(key)), why=NO_KEY, hint=hint)
         elif item is not None:
             yield from problems(shape.members[key], item, _join(place, str(key)))
 
