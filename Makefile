@@ -20,7 +20,7 @@ STAGE := sh tools/stage.sh
 	chart test-kubernetes dist clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 demo: $(RUN) ## watch a dozen jobs go from queues to containers (ten as processes), on this machine
 	@$(BIN)/launch-agent demo $(ARGS)

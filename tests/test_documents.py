@@ -19,7 +19,7 @@ from tools import commands
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(path.name for path in ROOT.glob("*.md"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z][a-z0-9-]*):", MAKEFILE, re.MULTILINE))
 
 
 def make(*arguments: str) -> str:
@@ -45,7 +45,7 @@ def make(*arguments: str) -> str:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_make_targets_that_are_named_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:`|^ {4,})make ([a-z][a-z-]*)", text, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ {4,})make ([a-z][a-z0-9-]*)", text, re.MULTILINE))
     assert named <= TARGETS
 
 
