@@ -267,3 +267,14 @@ def test_a_push_to_a_registry_that_falls_silent_is_stopped(
             docker_engine.client.remove_image(str(ref), force=True)
             for each in held:
                 each.close()
+
+
+def test_what_a_build_prints_is_told_without_credentials(
+    make: Callable[..., DockerBuilder], tiny_image: str
+) -> None:
+    lines: list[str] = []
+    text = f"FROM {tiny_image}\nRUN echo https://me:hush-hush@index.example/simple; exit 3\n"
+    with pytest.raises(BuildError) as failed:
+        build(make(), context({"Dockerfile": text}), lines, threading.Event())
+    assert any("https://***@index.example/simple" in line for line in lines)
+    assert "hush-hush" not in "\n".join([*lines, failed.value.log, str(failed.value)])

@@ -24,6 +24,7 @@ from launch_agent.registries import Registry
 from launch_agent.spec.build import BuildContext
 from launch_agent.spec.image import ImageRef
 from launch_agent.spec.secret import Secret
+from launch_agent.telemetry.redact import redact
 
 _TAIL_LINES = 200
 _STOP_SECONDS = 0.2
@@ -87,7 +88,7 @@ class DockerBuilder:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
         def line(text: str) -> None:
-            text = self._discreet(text)
+            text = redact(self._discreet(text))
             tail.append(text)
             log(text)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from launch_agent.errors import BuildError, RegistryDenied, RegistryError, RegistryUnavailable
+from launch_agent.telemetry.redact import redact
 
 _DENIED = ("denied", "unauthorized", "authentication required", "no basic auth", "forbidden")
 _ABSENT = ("manifest unknown", "not found", "name unknown", "repository does not exist", "no such host")
@@ -23,7 +24,8 @@ def built(events: Iterable[Mapping[str, Any]], line: Callable[[str], None]) -> s
     image = ""
     for event in events:
         if "error" in event:
-            raise _build_failure(str(event["error"]))
+            # It repeats the command that failed, arguments and all.
+            raise _build_failure(redact(str(event["error"])))
         for text in str(event.get("stream", "")).splitlines():
             if text.strip():
                 line(text)
