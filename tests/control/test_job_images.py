@@ -152,6 +152,19 @@ def test_equal_code_is_built_once_and_found_again(
     assert docker_engine.client.inspect_image(first)
 
 
+@pytest.mark.req("REG-4", "SM-10", "VTX-7")
+@pytest.mark.parametrize("resource", ["sagemaker", "vertex"])
+def test_nothing_is_built_for_a_cloud_that_cannot_read_it(
+    bench: Bench, tiny_image: str, resource: str
+) -> None:
+    job = replace(spec(bench.job(dockerfile(tiny_image))), resource=resource)
+    with pytest.raises(Refused, match="run images of a cloud registry") as refused:
+        bench.images.of(job, identity(), is_stopped=lambda: False)
+    assert "builder.destination" in refused.value.hint
+    assert bench.built == 0
+    assert not bench.left()
+
+
 @pytest.mark.req("JOB-8")
 def test_a_changed_job_is_a_new_image_without_anything_done_by_hand(bench: Bench, tiny_image: str) -> None:
     files = dockerfile(tiny_image)
