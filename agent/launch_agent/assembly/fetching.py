@@ -166,7 +166,7 @@ def _pip(
         *("--disable-pip-version-check", "--progress-bar", "off", "--retries", "2", "--timeout", "20"),
     ]
     kept: list[str] = []
-    with _configured(source, folder) as environment:
+    with configured(source, folder) as environment:
         process = subprocess.Popen(  # noqa: S603 - pip, with requirements that were parsed
             command,
             env=environment,
@@ -210,7 +210,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def _configured(source: Source, folder: Path) -> Iterator[dict[str, str]]:
+def configured(source: Source, folder: Path) -> Iterator[dict[str, str]]:
     """The environment of pip, with a configuration of its own where the source names an index."""
     environment = {name: value for name, value in source.environment.items() if name not in _WITHHELD}
     environment |= {"PIP_NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}

@@ -13,6 +13,7 @@ from launch_agent.cli.main import cli
 from launch_agent.errors import ConfigError, ImageError, LaunchError
 from launch_agent.images.agent import choose, needs, solve
 from launch_agent.images.agent.plan import Index, Package
+from launch_agent.spec.secret import Secret
 from tests.fakes import image_parts
 from tests.fakes.image_parts import OWN, PYTHON
 
@@ -138,6 +139,13 @@ class TestSolve:
             self.solve(index, "tool", own=(own,))
         own = Package(name="base", version="1.0", hashes=("sha256:" + "0" * 64,))
         assert [each.name for each in self.solve(index, "tool", own=(own,))] == ["tool"]
+
+    def test_what_opens_an_index_is_seen_by_nobody(self, tmp_path: Path) -> None:
+        index = Index(url="http://127.0.0.1:9/simple", user="u", password=Secret("open sesame"))
+        variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        with pytest.raises(ImageError) as failed:
+            solve.solve(["tool"], (), PYTHON, OWN, index=index, environment=variables)
+        assert "sesame" not in f"{failed.value}"
 
     def test_a_package_that_there_is_not_is_named(self, index: dict[str, str]) -> None:
         with pytest.raises(ImageError, match="--with nothing has no wheel"):

@@ -61,8 +61,7 @@ def command(
 
     _check(daemonless, push, reference, to, sign or bool(sign_key))
     needs = options.needs_of(given["configs"])
-    wanted = tuple(each for text in platforms for each in text.split(","))
-    plan = options.plan_of(needs, given, wanted or (_own_platform(),))
+    plan = options.plan_of(needs, given, platforms or (_own_platform(),))
     if given["explain"]:
         click.echo(options.explain(needs, plan), err=True)
     if not daemonless:

@@ -97,11 +97,12 @@ def plan_of(needs: Needs, given: Mapping[str, Any], platforms: Sequence[str]) ->
     from dataclasses import replace
 
     from launch_agent.images.agent import choose, locks, prune, solve
+    from launch_agent.images.agent import plan as plans
 
     index = _index(given)
     choices = choose.Choices(
         python=given["python"],
-        platforms=tuple(platforms),
+        platforms=plans.platforms([each for text in platforms for each in text.split(",")]),
         base=given["base"],
         extras=given["extras"],
         system=given["system"],

@@ -17,7 +17,9 @@ from launch_agent.cli.image import options
     "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Folder to write; it must be empty or not there. Needed unless --explain is given.",
 )  # fmt: skip
-@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Platform; repeatable.")
+@click.option(
+    "--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Platforms, with commas or repeated."
+)
 @click.option("--pin", is_flag=True, help="Ask the base image's registry for its digest, and name that.")
 @click.option("--plain-http", is_flag=True, help="Ask that registry by HTTP.")
 def command(

@@ -7,20 +7,20 @@ same.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
+from launch_agent.assembly import fetching
 from launch_agent.assembly.wheels import Target, normal
 from launch_agent.clients.oci.model import Platform
 from launch_agent.errors import ConfigError, ImageError
 from launch_agent.images.agent.plan import Index, Package
 
 _SECONDS = 600
-_WITHHELD = ("WANDB_API_KEY", "LAUNCH_AGENT_API_KEY")
 
 
 def solve(
@@ -52,19 +52,18 @@ def solve(
             *("--constraint", str(bounds), "--report", str(report), "--no-input"),
             *("--disable-pip-version-check", "--retries", "2", "--timeout", "20", "--", *wanted),
         ]
+        source = fetching.Source(
+            environment=environment, url=index.url, user=index.user, password=index.password, ca=index.ca
+        )
         try:
-            done = subprocess.run(  # noqa: S603 - pip, with requirements that are no options
-                command,
-                env=_environment(index, environment),
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-                check=False,
-            )
+            with fetching.configured(source, Path(folder)) as variables:
+                done = subprocess.run(  # noqa: S603 - pip, with requirements that are no options
+                    command, env=variables, capture_output=True, text=True, timeout=_SECONDS, check=False
+                )
         except subprocess.TimeoutExpired as error:
             raise ImageError(f"pip did not solve --with within {_SECONDS} s") from error
         if done.returncode:
-            raise _failure(wanted, done.stderr, python, platform)
+            raise _failure(wanted, _without(index, done.stderr), python, platform)
         told = json.loads(report.read_text())
     locked = {each.name for each in own}
     found = []
@@ -81,18 +80,10 @@ def solve(
     return found
 
 
-def _environment(index: Index, environment: Mapping[str, str]) -> dict[str, str]:
-    """pip's own variables, where the index is named; a password is seen by nobody else there."""
-    kept = {name: value for name, value in environment.items() if name not in _WITHHELD}
-    if index.url:
-        url = index.url
-        if index.user:
-            scheme, _, rest = url.partition("://")
-            url = f"{scheme}://{index.user}:{index.password.reveal()}@{rest}"
-        kept["PIP_INDEX_URL"] = url
-    if index.ca is not None:
-        kept["PIP_CERT"] = os.fspath(index.ca)
-    return kept
+def _without(index: Index, said: str) -> str:
+    """pip shows addresses without their passwords; this is for where it does not."""
+    secret = index.password.reveal()
+    return said.replace(secret, "****").replace(quote(secret, safe=""), "****") if secret else said
 
 
 def _failure(wanted: Sequence[str], said: str, python: str, platform: str) -> ImageError:
