@@ -227,7 +227,7 @@ def workload(obj: Mapping[str, Any], keep: Collection[str] = ()) -> WorkloadFact
         suspend=field(obj, "spec", "suspend") is True or field(policy, "suspend") is True,
         queue=sys.intern(_label(obj, KUEUE_QUEUE)),
         retries=limit if limit is not None else whole(policy, "backoffLimit"),
-        conditions=tuple(_conditions(status)),
+        conditions=tuple(conditions(status)),
         values=(*_scalars(status), *((path, at(obj, path)) for path in sorted(keep))),
     )
 
@@ -254,7 +254,7 @@ def pod(obj: Mapping[str, Any]) -> PodFacts:
         owner=_owner(obj),
         main=main if main in names else next(iter(names), ""),
         gates=tuple(word(gate, "name") for gate in items(obj, "spec", "schedulingGates")),
-        conditions=tuple(one for one in _conditions(status) if one.type in _POD_CONDITIONS),
+        conditions=tuple(one for one in conditions(status) if one.type in _POD_CONDITIONS),
         containers=tuple(_containers(obj)),
     )
 
@@ -322,7 +322,8 @@ def _owner(obj: Any) -> tuple[str, str]:
     return "", ""
 
 
-def _conditions(status: Any) -> Iterator[Condition]:
+def conditions(status: Any) -> Iterator[Condition]:
+    """The conditions of any status, those that can be read."""
     for one in items(status, "conditions")[:_MOST_CONDITIONS]:
         if type_ := word(one, "type"):
             yield Condition(

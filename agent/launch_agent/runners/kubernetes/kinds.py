@@ -22,7 +22,17 @@ _OWN = frozenset({"batch/jobs", _PODS})
 _NEEDED_VERBS = frozenset({"create", "get", "list", "watch", "delete"})
 # Groups that Kubernetes itself and its common add-ons serve; none of their kinds is a run, but Jobs and pods.
 _BUILT_IN = frozenset(
-    {"", "apps", "autoscaling", "batch", "extensions", "policy", "metrics.k8s.io", "custom.metrics.k8s.io"}
+    {
+        "",
+        "apps",
+        "autoscaling",
+        "batch",
+        "extensions",
+        "policy",
+        "metrics.k8s.io",
+        "custom.metrics.k8s.io",
+        "kueue.x-k8s.io",
+    }
 )
 _BUILT_IN_PARENTS = (
     "admissionregistration.k8s.io",

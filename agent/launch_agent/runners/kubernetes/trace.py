@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from launch_agent.clients.kube.objects import Resource
-from launch_agent.runners.kubernetes.facts import PodFacts, WorkloadFacts
+from launch_agent.runners.kubernetes.facts import Condition, PodFacts, WorkloadFacts
 
 # Of a run whose pods come and go, so many of those that are gone are kept.
 _MOST_LOST = 8
@@ -31,7 +31,8 @@ class View:
 @dataclass(slots=True, kw_only=True)
 class Trace:
     """The memory of one run. `version` changes with everything else, so that a status can be kept until
-    there is news. `seen` is whether an informer has had the object: before, its absence means nothing."""
+    there is news. `seen` is whether an informer has had the object: before, its absence means nothing.
+    `quota` is what Kueue says of it."""
 
     resource: Resource
     facts: WorkloadFacts
@@ -40,6 +41,7 @@ class Trace:
     version: int = 0
     pods: dict[str, PodFacts] = field(default_factory=dict)
     lost: dict[str, PodFacts] = field(default_factory=dict)
+    quota: tuple[Condition, ...] = ()
 
     @property
     def item(self) -> str:
@@ -51,8 +53,12 @@ class Trace:
         return self.resource.key, self.facts.namespace, self.facts.name
 
     def view(self) -> View:
+        known = self.facts
+        if self.quota:
+            # The object's own are of the same words where it knows of quotas itself (AppWrapper).
+            known = replace(known, conditions=(*known.conditions, *self.quota))
         return View(
-            facts=self.facts,
+            facts=known,
             there=self.there,
             pods=tuple(self.pods.values()),
             lost=tuple(self.lost.values()),
@@ -70,6 +76,12 @@ class Trace:
         """The object's name is another's by now."""
         self.there = False
         self.version += 1
+
+    def quota_is(self, conditions: tuple[Condition, ...]) -> None:
+        """Kueue's word about the run's quota."""
+        if conditions != self.quota:
+            self.quota = conditions
+            self.version += 1
 
     def pod_is(self, name: str, pod: PodFacts | None, now: float) -> None:
         """The informer's word about one of the pods. `now` is seconds since the epoch."""

@@ -20,8 +20,9 @@ from launch_agent.clients.kube.informer import Informer
 from launch_agent.clients.kube.objects import Resource
 from launch_agent.errors import RunnerError
 from launch_agent.runners import WatchHealth
-from launch_agent.runners.kubernetes import facts
+from launch_agent.runners.kubernetes import facts, quota
 from launch_agent.runners.kubernetes.facts import PodFacts, WorkloadFacts
+from launch_agent.runners.kubernetes.quota import Quota
 from launch_agent.runners.kubernetes.trace import Trace, View
 from launch_agent.spec.identity import ITEM_KEY
 
@@ -41,10 +42,11 @@ _JOBSET = "jobset.sigs.k8s.io/jobset-name"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What is kept of an object: `workload` of what a run may be, `pod` of pods."""
+    """What is kept of an object: `workload` of what a run may be, `pod` of pods, `quota` of Kueue's."""
 
     workload: WorkloadFacts | None = None
     pod: PodFacts | None = None
+    quota: Quota | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +90,10 @@ class Watching:
         self._traces: dict[str, Trace] = {}
         self._places: dict[tuple[str, str, str], Trace] = {}
         self._pods: dict[str, Trace] = {}
+        # By the uid of the object: Kueue's Workloads name nothing else of ours.
+        self._uids: dict[str, Trace] = {}
+        self._quotas: dict[str, str] = {}
+        self._next_look: dict[str, float] = {}
 
     def follow(self, resource: Resource, known: WorkloadFacts) -> Trace:
         """Follow a run from its object as it was created or listed. A run that is followed already goes on
@@ -100,6 +106,7 @@ class Watching:
             if trace is None:
                 trace = Trace(resource=resource, facts=known)
                 self._traces[trace.item] = self._places[trace.place] = trace
+                self._uids[known.uid] = trace
         pods = self._api.resource("v1", "Pod")
         for key in _pod_keys(resource):
             source = self._need(key, pods, known.namespace)
@@ -108,6 +115,8 @@ class Watching:
                     self._pod_changed(source, seen.pod.namespace, seen.pod.name)
         source = self._need(resource.key, resource, known.namespace)
         self._object_changed(source, known.namespace, known.name)
+        if known.queue:
+            self._follow_quota(trace)
         return trace
 
     def forget(self, trace: Trace) -> None:
@@ -117,6 +126,8 @@ class Watching:
                 del self._traces[trace.item]
             if self._places.get(trace.place) is trace:
                 del self._places[trace.place]
+            if self._uids.get(trace.facts.uid) is trace:
+                del self._uids[trace.facts.uid]
             for key in (*trace.pods, *trace.lost):
                 self._pods.pop(key, None)
 
@@ -157,9 +168,13 @@ class Watching:
             needed = {
                 (key, self._scope(trace.facts.namespace))
                 for trace in self._traces.values()
-                for key in (trace.resource.key, *_pod_keys(trace.resource))
+                for key in (
+                    trace.resource.key,
+                    *_pod_keys(trace.resource),
+                    *([quota.KEY] if trace.facts.queue else ()),
+                )
             }
-            for place in needed & set(self._sources):
+            for place in needed & self._sources.keys():
                 self._sources[place].used = now
             idle = [key for key, source in self._sources.items() if now - source.used > _IDLE_AFTER]
             stopped = [self._sources.pop(key) for key in idle]
@@ -206,15 +221,17 @@ class Watching:
             namespace, _, name = place.rpartition("/")
             self._changed(source, namespace, name)
 
-        keep = {_PODS: self._keep_pod, _TRAINERS: _keep_trainer}.get(key, self._keep)
+        keep = {_PODS: self._keep_pod, _TRAINERS: _keep_trainer, quota.KEY: self._keep_quota}.get(
+            key, self._keep
+        )
         informer = Informer(
             self._api,
             resource,
             scope,
-            f"{_JOBSET},!{ITEM_KEY}" if key == _TRAINERS else self._selector,
+            {_TRAINERS: f"{_JOBSET},!{ITEM_KEY}", quota.KEY: quota.JOB_UID}.get(key, self._selector),
             keep=keep,
             changed=changed,
-            index=_JOBSET if key == _TRAINERS else ITEM_KEY,
+            index={_TRAINERS: _JOBSET, quota.KEY: quota.JOB_UID}.get(key, ITEM_KEY),
             clock=self._clock,
         )
         source = _Source(informer=informer, resource=resource, namespace=scope, since=now, used=now)
@@ -229,7 +246,48 @@ class Watching:
         pod = facts.pod(obj)
         return Seen(workload=None if pod.owner[0] else self._keep(obj).workload, pod=pod)
 
+    def _keep_quota(self, obj: Mapping[str, Any]) -> Seen | None:
+        found = quota.of(obj)
+        return Seen(quota=found) if found is not None else None
+
+    def _follow_quota(self, trace: Trace) -> None:
+        """Listen to Kueue, where it is there and the account may; looked for again once in a while."""
+        namespace, now = trace.facts.namespace, self._clock()
+        scope = self._scope(namespace)
+        resource: Resource | None = None
+        with self._lock:
+            source = self._sources.get((quota.KEY, scope))
+            looks = source is None and now >= self._next_look.get(scope, float("-inf"))
+            if looks:
+                self._next_look[scope] = now + _IDLE_AFTER
+        if looks:
+            resource = quota.workloads(self._api, scope)
+        if source is None and resource is not None:
+            source = self._need(quota.KEY, resource, namespace)
+        if source is not None:
+            for seen in source.informer.items(trace.facts.uid):
+                if seen.quota is not None:
+                    with self._lock:
+                        trace.quota_is(seen.quota.conditions)
+
+    def _quota_changed(self, source: _Source, namespace: str, name: str) -> None:
+        key = f"{namespace}/{name}"
+        with self._lock:
+            seen = source.informer.get(namespace, name)
+            found = seen.quota if seen is not None else None
+            uid = found.uid if found is not None else self._quotas.pop(key, "")
+            trace = self._uids.get(uid)
+            if trace is None:
+                return
+            if found is not None:
+                self._quotas[key] = uid
+            trace.quota_is(found.conditions if found is not None else ())
+        self._news(trace)
+
     def _changed(self, source: _Source, namespace: str, name: str) -> None:
+        if source.resource.key == quota.KEY:
+            self._quota_changed(source, namespace, name)
+            return
         self._object_changed(source, namespace, name)
         if source.resource.key == _PODS:
             self._pod_changed(source, namespace, name)

@@ -32,9 +32,18 @@ def observe(workload: WorkloadFacts, pods: Sequence[PodFacts]) -> Observed | Non
 def _suspended(workload: WorkloadFacts) -> Observed:
     evicted = workload.condition("Evicted")
     if evicted is not None and evicted.holds:
-        return _held("Evicted", "the run was evicted from its quota and waits for it again", evicted.message)
+        why = evicted.message or evicted.reason
+        return _held("Evicted", "the run was evicted from its quota and waits for it again", why)
     if workload.queue:
-        return _held("WaitingForQuota", f"{WAITING} in Kueue's queue {workload.queue}", "")
+        reserved, admitted = workload.condition("QuotaReserved"), workload.condition("Admitted")
+        if reserved is not None and reserved.holds and admitted is not None and not admitted.holds:
+            # Such as a node that has to be made first.
+            message = (
+                f"the run has its quota in Kueue's queue {workload.queue}, and waits for admission checks"
+            )
+            return _held("WaitingForAdmission", message, admitted.message)
+        why = reserved.message if reserved is not None and not reserved.holds else ""
+        return _held("WaitingForQuota", f"{WAITING} in Kueue's queue {workload.queue}", why)
     return _held("Suspended", "the run is suspended, and waits until its `suspend` is set to false", "")
 
 
