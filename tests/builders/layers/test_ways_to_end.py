@@ -53,7 +53,9 @@ def native(folder: Path, name: str, machine: str) -> None:
 class Bench:
     """A registry at `address` with a base image for each of two platforms, and an index of packages."""
 
-    def __init__(self, address: str, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, address: str, folder: Path, environment: dict[str, str], *, plain: bool = False
+    ) -> None:
         self.folder, self.cache = folder, folder / "cache"
         index = folder / "index"
         index.mkdir()
@@ -62,7 +64,10 @@ class Bench:
         self.environment = {
             "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "HOME": str(folder), **environment
         }  # fmt: skip
-        self.client = RegistryClient(address, settings=HttpSettings(environment=self.environment))
+        self.plain = plain
+        self.client = RegistryClient(
+            address, settings=HttpSettings(environment=self.environment), plain=plain
+        )
         self.place = f"{address}/layers-{uuid.uuid4().hex[:8]}"
         self.base = self._base()
 
@@ -82,7 +87,7 @@ class Bench:
         return f"{self.place}/base:1"
 
     def builder(self, platform: str = "linux/amd64", **more: Any) -> LayersBuilder:
-        shelf = GenericRegistry(f"{self.place}/jobs", DockerConfig(self.environment))
+        shelf = GenericRegistry(f"{self.place}/jobs", DockerConfig(self.environment), plain=self.plain)
         return LayersBuilder(
             shelf,
             cache=self.cache,
@@ -229,3 +234,15 @@ def test_a_registry_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
             assert told.value.hint
     except NoRegistry as reason:
         pytest.skip(str(reason))
+
+
+@pytest.mark.xdist_group("real-node")
+def test_a_registry_without_tls_that_is_not_on_this_machine_has_to_be_named(
+    node_registry: str, tmp_path: Path
+) -> None:
+    bench = Bench(node_registry, tmp_path, {}, plain=True)
+    context = bench.context()
+    assert bench.build(bench.builder(plain=True), context).digest
+    with pytest.raises(LaunchError) as told:
+        bench.build(bench.builder(), context)
+    assert "registry.plain-http" in told.value.hint

@@ -156,7 +156,9 @@ class RegistryClient:
 
     def unanswered(self, doing: str, error: NoAnswer) -> RegistryUnavailable:
         hint = ""
-        if "trusted" in error.reason:
+        if "WRONG_VERSION_NUMBER" in error.reason:
+            hint = "it speaks HTTP alone: registry.plain-http allows that, where the network may be trusted"
+        elif "trusted" in error.reason:
             hint = "a private authority is trusted if SSL_CERT_FILE names its certificate"
         elif "resolved" in error.reason or "refused" in error.reason:
             hint = "check the registry's address, and the proxy settings"
