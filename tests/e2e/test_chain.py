@@ -48,7 +48,7 @@ _QUEUE: Mapping[str, Any] = {
                 "securityContext": {"runAsNonRoot": True, "runAsUser": 1000},
                 "containers": [{"name": "main", "resources": {"requests": {"cpu": "10m"}}}],
             }
-        }
+        },
     }
 }
 _TRAIN = """
