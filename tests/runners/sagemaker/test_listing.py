@@ -101,6 +101,13 @@ def test_all_of_them_changing_at_once_cost_no_more(rounds: Rounds) -> None:
     assert {run.status().state for run in rounds.runs} == {RunState.FINISHED}
 
 
+def test_where_nothing_changes_a_page_is_all_that_is_asked_for(rounds: Rounds) -> None:
+    minutes = rounds.play(2_400)
+    assert max(minutes) <= MOST_CALLS, minutes
+    assert min(minutes) == 6, minutes
+    assert sorted(minutes[20:])[8] <= 7, minutes
+
+
 def test_what_no_round_told_of_is_seen_within_ten_minutes(rounds: Rounds) -> None:
     """A change that reached no listing in time, and a job that somebody has deleted."""
     rounds.play(300)

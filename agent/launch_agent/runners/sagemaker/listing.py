@@ -25,7 +25,7 @@ _REQUESTS = 2
 _ROUNDS_UNTIL_ALL = 60.0
 # Changes reach the listing late, and not in their order; clocks differ.
 _MARGIN = timedelta(seconds=120)
-# By how much the agent's clock may be ahead of the service's when the first round begins.
+# By how much the clock of the agent may be ahead of the service's.
 _SKEW = timedelta(minutes=15)
 _PAGE = 100
 # Jobs that are asked for by themselves, and stops that are sent, before the next round.
@@ -82,7 +82,9 @@ class Listing:
         self._lock = threading.Lock()
         self._jobs: dict[str, list[Followed]] = {}
         self._due = float("-inf")
-        self._latest = utc() - _SKEW
+        self._utc = utc
+        self._begun = utc()
+        self._latest = self._begun - _SKEW
         self._changes: Iterator[Sequence[Mapping[str, Any]]] | None = None
         self._all = _All(due=clock() + fresh * _ROUNDS_UNTIL_ALL)
         self._poller = Poller(self.work, name=f"sagemaker-{key}")
@@ -142,18 +144,27 @@ class Listing:
         """Hear of the next pages of changes, and of one of all jobs where a look at all of them is due."""
         is_due = self._all.pages is not None or self._clock() >= self._all.due
         for number in range(_REQUESTS - is_due):
-            page = next(self._changes, None) if self._changes is not None else None
+            page = self._next_page()
             if page is None and number == 0:
+                self._begun = self._utc()
                 self._changes = pages(self._service, self._key, LastModifiedTimeAfter=self._latest - _MARGIN)
-                page = next(self._changes, None)
+                page = self._next_page()
             if page is None:
-                self._changes = None
                 break
             self._hear(page)
         if is_due:
             self._see_all(jobs)
         for job in [job for job in jobs if job.wants_look][:_MOST_LOOKS]:
             job.look()
+
+    def _next_page(self) -> Sequence[Mapping[str, Any]] | None:
+        """The next page of the look at what has changed; None where it is at its end."""
+        page = next(self._changes, None) if self._changes is not None else None
+        if page is None and self._changes is not None:
+            # Where nothing changes any more, what has changed last is not to be listed for ever.
+            self._latest = max(self._latest, self._begun - _SKEW)
+            self._changes = None
+        return page
 
     def _hear(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
