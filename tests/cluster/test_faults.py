@@ -257,6 +257,56 @@ def test_the_api_server_turns_the_agent_away(kwok_cluster: Cluster, site: Site, 
             judge(site, made, items, log=lambda: agent.log)
 
 
+def test_ten_thousand_events_come_at_once(kwok_cluster: Cluster, site: Site, tmp_path: Path) -> None:
+    made = Made(site)
+    with KubeProxy(kwok_cluster.kube) as proxy:
+        proxy.echo = 1500
+        config = tmp_path / "kubeconfig"
+        config.write_text(kubeconfig_for(proxy.url))
+        runner = {"kubernetes": {"context": "proxy", "namespace": site.namespace}}
+        agent = site.agent(max_jobs=_SLOTS, runner=runner, variables={"KUBECONFIG": str(config)})
+        with made.looking(), agent:
+            items = push_many(site, 2 * _SLOTS)
+            await_ends(site, items)
+            assert proxy.echoed > 10_000
+            judge(site, made, items, log=lambda: agent.log)
+
+
+_CLOCK = """
+import os, time
+_real, _place = time.time, os.environ["TEST_CLOCK"]
+def _shifted():
+    with open(_place) as file:
+        return _real() + float(file.read() or 0)
+time.time = _shifted
+"""
+
+
+def test_the_clock_jumps(site: Site, tmp_path: Path) -> None:
+    """By a day, to and fro, as where a machine finds the time late. What times runs is no clock of a wall."""
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(_CLOCK)
+    variables = {"PYTHONPATH": str(tmp_path / "site"), "TEST_CLOCK": str(clock)}
+    made = Made(site)
+    with made.looking(), site.agent(max_jobs=_SLOTS, variables=variables) as agent:
+        items = push_many(site, 2, after="6s")
+        eventually(lambda: agent.log.count("is running") >= 2, within=60)
+        for started, seconds in enumerate((86_400, -86_400), start=3):
+            write_whole(clock, str(seconds))
+            items += push_many(site, 1)
+            eventually(lambda least=started: agent.log.count("is started") >= least, within=60)
+        await_ends(site, items)
+        judge(site, made, items, log=lambda: agent.log)
+
+
+def write_whole(file: Path, text: str) -> None:
+    draft = file.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(file)
+
+
 def test_a_namespace_is_deleted_with_the_runs_in_it(kwok_cluster: Cluster, site: Site) -> None:
     with namespace_on(kwok_cluster.kube, NAME, TAINT) as other:
         give_rights(site.kube, other, "agent", RULES, of=site.namespace)

@@ -4,7 +4,9 @@
         proxy.strike = lambda call: Fault.LOST if call.method == "POST" else None
 
 It speaks plain HTTP to its client and is an administrator to the server. Watches are handed on as they come.
-`calls` are all requests that came, in their order. `silence()` stops handing on anything, and closes nothing.
+`calls` are all requests that came, in their order. With `echo` each event of a watch comes so many times, as
+if its object had been changed as often; `echoed` are how many there were. `silence()` stops handing on
+anything, and closes nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -75,6 +78,8 @@ class KubeProxy:
             self._tls.load_cert_chain(*map(str, kube.certificate))
         self.strike: Callable[[Call], Fault | Refusal | None] = lambda call: None
         self.calls: list[Call] = []
+        self.echo = 1
+        self.echoed = 0
         self._guard = threading.Lock()
         self._speaks = threading.Event()
         self._speaks.set()
@@ -192,25 +197,39 @@ class _Handler(BaseHTTPRequestHandler):
                     answer.read()
                     self._drop()
                 else:
-                    self._relay(answer)
+                    is_watch = "watch=true" in self.path and answer.status == HTTPStatus.OK
+                    self._relay(answer, echoes=is_watch and self.owner.echo > 1)
         except (OSError, http.client.HTTPException):
             self._drop()
         finally:
             server.close()
 
-    def _relay(self, answer: http.client.HTTPResponse) -> None:
+    def _relay(self, answer: http.client.HTTPResponse, *, echoes: bool) -> None:
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        while piece := answer.read1(65536):
+        while piece := answer.readline() if echoes else answer.read1(65536):
             if not self.owner.await_speech():
                 self._drop()
                 return
+            piece = b"".join(self._echo(piece)) if echoes else piece
             self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
         self.wfile.write(b"0\r\n\r\n")
+
+    def _echo(self, line: bytes) -> Iterator[bytes]:
+        """The event and, before it, others of versions that are just older."""
+        event = json.loads(line)
+        if event["type"] in ("ADDED", "MODIFIED"):
+            meta = event["object"]["metadata"]
+            version = int(meta["resourceVersion"])
+            for older in range(min(self.owner.echo, version) - 1, 0, -1):
+                meta["resourceVersion"] = str(version - older)
+                self.owner.echoed += 1
+                yield json.dumps(event).encode() + b"\n"
+        yield line
 
     def _refuse(self, refusal: Refusal) -> None:
         status = {
