@@ -112,6 +112,9 @@ lock: $(DEV) ## solve pyproject.toml into the lock files again (UPGRADE=1 for ne
 	$(LOCK) pyproject.toml requirements/build.in --extra dev -o requirements/dev.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra docker --extra server -c requirements/dev.lock \
 		-o requirements/run.lock
+	$(LOCK) pyproject.toml --extra docker --extra kubernetes --extra aws --extra gcp --extra azure \
+		--extra server --extra postgresql --extra image -c requirements/dev.lock \
+		-o agent/launch_agent/images/agent/agent.lock
 	$(LOCK) requirements/go.in -o requirements/go.lock
 	$(LOCK) tests/interop/requirements.txt -o tests/interop/requirements.lock
 	$(LOCK) tests/interop/kubernetes.txt -o tests/interop/kubernetes.lock
