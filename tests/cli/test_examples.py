@@ -52,7 +52,7 @@ def test_all_clusters_are_in_order_over_their_base() -> None:
         assert lint("--strict", "--merge", MANY / "base.yaml", MANY / name) == (0, "")
 
 
-@pytest.mark.req("CARD-9")
+@pytest.mark.req("CARD-9", "GAP-12")
 @pytest.mark.parametrize("folder", ["launch-configs", "queue-configs"])
 def test_configs_are_in_order(folder: str) -> None:
     assert lint("--strict", EXAMPLES / folder) == (0, "")

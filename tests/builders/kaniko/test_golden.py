@@ -69,7 +69,9 @@ def _told(build: Build) -> str:
     return yaml.safe_dump_all([build.job, *clear], sort_keys=False, width=200)
 
 
-@pytest.mark.req("KAN-16", "KAN-18", "KAN-19", "KAN-22", "KAN-23", "KAN-25", "KAN-28", "KAN-29", "KAN-30")
+@pytest.mark.req(
+    "KAN-16", "KAN-18", "KAN-19", "KAN-22", "KAN-23", "KAN-25", "KAN-28", "KAN-29", "KAN-30", "GAP-4", "GAP-5"
+)  # fmt: skip
 @pytest.mark.parametrize("name", sorted(each.name for each in GOLDEN.iterdir()))
 def test_the_manifests_are_what_they_must_be(name: str, bare_environment: pytest.MonkeyPatch) -> None:
     build = built(name, bare_environment)
