@@ -51,12 +51,13 @@ class ClusterStand:
     created: queue.SimpleQueue[float]
     server_key: str
 
-    def push(self, end: PodEnd = PodEnd.COMPLETED, **how: Any) -> str:
+    def push(self, end: PodEnd = PodEnd.COMPLETED, *, suspended: bool = False, **how: Any) -> str:
         # The official agent looks for the namespace in both places and falls back on `default`.
         place = {"namespace": self.site.namespace, "metadata": {"namespace": self.site.namespace}}
         annotations = fake_node.ends_with(end, **how)
         template = {"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "main"}]}}
-        return self.site.push_manifest({**place, "spec": {"template": template}})
+        held = {"suspend": True} if suspended else {}
+        return self.site.push_manifest({**place, "spec": {"template": template, **held}})
 
     def collect(self, number: int, within: float) -> list[float]:
         """The moments of the next Jobs. Raises TimeoutError where they do not come in time."""
