@@ -104,6 +104,17 @@ def _text(value: dict[str, Any]) -> str:
     return json.dumps(value)
 
 
+def test_what_builds_lack_is_told_at_the_start_and_stops_nothing(
+    server: Server, backend: Backend, tmp_path: Path
+) -> None:
+    """A registry that nobody listens at: jobs that need no image run all the same."""
+    nowhere = {"type": "layers", "destination": "127.0.0.1:9/jobs"}
+    with agent_of(server, tmp_path, builder=nowhere) as agent:
+        eventually(lambda: "cannot be built as things are" in agent.log, within=60)
+        assert "127.0.0.1:9" in agent.log
+        ended(backend, backend.push("q", job("true")), "FINISHED", within=40)
+
+
 def test_a_user_stops_a_run(server: Server, backend: Backend, tmp_path: Path) -> None:
     with agent_of(server, tmp_path):
         item = backend.push("q", job("sleep 600"))

@@ -52,6 +52,7 @@ def images(
             git=config.git,
         ),
         git=config.git,
+        needs=found.verify,
     )
 
 

@@ -92,7 +92,7 @@ class Images(Protocol):
 
 class JobImages:
     """Makes the images of one agent's jobs. `builder` is None where none is active; `folder` holds the code
-    of what is being built. Safe to use from several threads."""
+    of what is being built. `needs` asks the world for what builds need. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -106,7 +106,9 @@ class JobImages:
         platform: str = "",
         unbuilt: Unbuilt | None = None,
         git: Git | None = None,
+        needs: Callable[[], None] = lambda: None,
     ) -> None:
+        self._needs = needs
         self._unbuilt = unbuilt
         self._submodules = git.submodules if git is not None else False
         self._timeout = git.timeout if git is not None else artifact.TIMEOUT
@@ -126,6 +128,13 @@ class JobImages:
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._builder is not None:
             self._builder.sweep()
+
+    def verify(self) -> None:
+        """Raise LaunchError where builds would fail now, with what is missing. Changes nothing but that a
+        registry may make its repository, where the config says so."""
+        if self._builder is not None:
+            self._needs()
+            self._builder.verify()
 
     def close(self) -> None:
         if self._builder is not None:

@@ -49,7 +49,7 @@ from launch_agent.control.preemption import Preemption
 from launch_agent.control.reports import Reports
 from launch_agent.control.targets import Targets
 from launch_agent.control.tracker import Tracker
-from launch_agent.errors import QueueUnavailable
+from launch_agent.errors import LaunchError, QueueUnavailable
 from launch_agent.queues import QueueClient
 from launch_agent.queues.wandb import WandbQueues
 from launch_agent.runners import Runner, tell_what_opens
@@ -171,6 +171,7 @@ class Process:
         with self._signals(), self._health(), self._leading() as leads:
             if leads and self._register():
                 self.images.clean()
+                threading.Thread(target=self._verify, name="verify", daemon=True).start()
                 self.agent.recover()
                 self._start(
                     "tracker", lambda: self.tracker.tick(time.monotonic()), self._ended, threading.Event()
@@ -180,6 +181,14 @@ class Process:
                 self.draining.wait()
                 self._drain()
         return 0
+
+    def _verify(self) -> None:
+        """Tell what builds lack before the first one fails for it. Image jobs need none of it, so it keeps
+        nobody waiting and ends nothing."""
+        try:
+            self.images.verify()
+        except LaunchError as error:
+            _log.warning("jobs that are code cannot be built as things are: %s", error)
 
     @contextmanager
     def _leading(self) -> Iterator[bool]:
