@@ -146,6 +146,16 @@ class TestSolve:
         with pytest.raises(ImageError) as failed:
             solve.solve(["tool"], (), PYTHON, OWN, index=index, environment=variables)
         assert "sesame" not in f"{failed.value}"
+        assert "the index does not answer" in f"{failed.value}"
+
+    @pytest.mark.parametrize("wrong", ["a==b==1", "-r x", "x @ https://e/x", "./x", "", "x; a=='b'", "é"])
+    def test_what_is_no_requirement_is_named(self, index: dict[str, str], wrong: str) -> None:
+        with pytest.raises(ConfigError, match="names no package of an index"):
+            self.solve(index, wrong)
+
+    @pytest.mark.parametrize("right", ["tool", " tool==2.0", "tool >=1,<3", "tool~=2.0"])
+    def test_names_go_with_versions(self, index: dict[str, str], right: str) -> None:
+        assert "tool" in {each.name for each in self.solve(index, right)}
 
     def test_a_package_that_there_is_not_is_named(self, index: dict[str, str]) -> None:
         with pytest.raises(ImageError, match="--with nothing has no wheel"):

@@ -18,8 +18,6 @@ from launch_agent.clients.kube.api import KubeApi
 from launch_agent.clients.kube.errors import AlreadyExists, NotFound
 from launch_agent.clients.kube.objects import Resource
 
-# Bytes of content, encoded as the API counts it; the rest is for names and what the server adds.
-MOST = 1_000_000
 _SECRET = Resource(group="", version="v1", plural="secrets", kind="Secret", namespaced=True)
 _LABELS = {"app.kubernetes.io/managed-by": "launch-agent"}
 

@@ -7,6 +7,7 @@ same.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from launch_agent.assembly import fetching
+from launch_agent.assembly import fetching, pip_words
 from launch_agent.assembly.wheels import Target, normal
 from launch_agent.clients.oci.model import Platform
 from launch_agent.errors import ConfigError, ImageError
 from launch_agent.images.agent.plan import Index, Package
 
 _SECONDS = 600
+_BOUND = r"(===|~=|==|!=|<=|>=|<|>)\s*[A-Za-z0-9.*+!_-]+"
+# A name with extras and versions. An address, a path, an option or a marker is more than is asked for.
+_WANTED = re.compile(
+    rf"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9._,\s-]+\])?\s*({_BOUND}(\s*,\s*{_BOUND})*)?",
+    re.ASCII,
+)
 
 
 def solve(
@@ -37,7 +44,7 @@ def solve(
     Raises ConfigError for what is no requirement, ImageError where there is no solution or no index.
     """
     for each in wanted:
-        if not each.strip() or each.lstrip().startswith("-") or "://" in each or "@" in each or "\n" in each:
+        if not _WANTED.fullmatch(each.strip()):
             raise ConfigError(
                 f"--with {each!r} names no package of an index",
                 hint="a name, or one with a version: awscli>=1.40",
@@ -94,9 +101,12 @@ def _failure(wanted: Sequence[str], said: str, python: str, platform: str) -> Im
             f"--with {names} does not go with the versions of the agent's own packages",
             hint="name another version of it; pip says: " + " / ".join(lines[:3])[:300],
         )
-    if "No matching distribution found" in said:
+    # An index that does not answer has no distribution either: what is wrong with it goes first.
+    told = pip_words.failure(said, platform, python)
+    what = pip_words.without_wheel(said)
+    if what and told.message.startswith(what):
         return ImageError(
             f"--with {names} has no wheel for Python {python} on {platform}",
             hint="is the name right, and does the index have it? " + lines[-1][:200],
         )
-    return ImageError(f"--with {names} cannot be solved: {lines[-1][:300] if lines else 'pip says nothing'}")
+    return ImageError(f"--with {names}: {told.message}", hint=told.hint)
